@@ -1,0 +1,299 @@
+// JournalReplay.swift - the journal of an earlier start, put together again.
+//
+// Takes     the segments in their order.
+// Gives     hard state, log entries, notes, the index of bodies; what must be written again.
+// Durable   D is the greatest `durableBefore` of any batch. Damage beyond D is a torn tail: dropped
+//           from the first bad byte on. Damage up to D is corruption: of a body, one copy; of the
+//           log or hard state, the node's word: `.quarantined`.
+
+import Glibc
+import Primitives
+import Spool
+
+/// Reads one segment after the other; one of them in memory at a time.
+struct JournalReplay {
+    struct Segment {
+        var file: DataFile
+        var number: UInt64
+        var batches: [ScannedBatch]
+    }
+
+    private let files: any FileSystem
+    private let bodies: Bodies
+    /// Entries up to here are in the checkpoint.
+    private let appliedIndex: UInt64
+
+    private(set) var hardState = HardState.initial
+    private(set) var entries: [StoredEntry] = []
+    private(set) var notes: [OutcomeNote] = []
+    private(set) var damage: [Damage] = []
+    private(set) var contents: [UInt64: SegmentContents] = [:]
+    /// Records beyond D, as they are: to be written and synced again before anything else.
+    let carried: PendingBuffer
+    private(set) var lastBatch: UInt64 = 0
+    private(set) var lastCRC: UInt32 = 0
+    private(set) var lastIdentity: (node: NodeName, incarnation: Incarnation)?
+
+    init(
+        files: any FileSystem, options: StorageOptions, bodies: Bodies, appliedIndex: UInt64
+    ) {
+        self.files = files
+        self.bodies = bodies
+        self.appliedIndex = appliedIndex
+        self.carried = PendingBuffer(capacity: options.segmentBytes)
+    }
+
+    mutating func run(_ found: [DataFile]) throws(StorageError) {
+        var largest = 8
+        for file in found { largest = max(largest, try self.size(file)) }
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: largest, alignment: 4096)
+        defer { memory.deallocate() }
+        var segments: [Segment] = []
+        for file in found {
+            let bytes = try self.load(file, memory)
+            let number = file.id.number
+            segments.append(
+                Segment(
+                    file: file, number: number,
+                    batches: SegmentScan.run(bytes, segment: number)))
+        }
+        try self.join(&segments, memory)
+        let durable = segments.flatMap(\.batches).map(\.durableBefore).max() ?? 0
+        for segment in segments {
+            let bytes = try self.load(segment.file, memory)
+            self.contents[segment.number] = SegmentContents(number: segment.number)
+            for batch in segment.batches {
+                if batch.number <= durable {
+                    try self.replay(batch, bytes, segment)
+                } else {
+                    self.carry(batch, bytes, segment)
+                }
+            }
+        }
+        // The writer goes on after the last durable batch; later numbers are void.
+        self.lastBatch = max(durable, self.lastBatch)
+    }
+
+    private func size(_ file: DataFile) throws(StorageError) -> Int {
+        do {
+            return try self.files.size(file.descriptor)
+        } catch {
+            throw error.storageError
+        }
+    }
+
+    private func load(
+        _ file: DataFile, _ memory: UnsafeMutableRawBufferPointer
+    ) throws(StorageError) -> UnsafeRawBufferPointer {
+        do {
+            let count = try self.files.read(file.descriptor, into: memory, at: 0)
+            return UnsafeRawBufferPointer(rebasing: memory[..<count])
+        } catch {
+            throw error.storageError
+        }
+    }
+
+    /// Drops what a later segment replaces and checks that no batch is missing.
+    private mutating func join(
+        _ segments: inout [Segment], _ memory: UnsafeMutableRawBufferPointer
+    ) throws(StorageError) {
+        self.dropReplaced(&segments)
+        var last: ScannedBatch?
+        var previous: Int?
+        for i in segments.indices where !segments[i].batches.isEmpty {
+            if let number = last?.number, let head = segments[i].batches.first,
+                head.number == number + 2, let p = previous
+            {
+                // The last batch of the segment before lost its header.
+                let bytes = try self.load(segments[p].file, memory)
+                segments[p].batches.append(
+                    SegmentScan.lostAtEnd(
+                        bytes, from: last?.end ?? 0, segment: segments[p].number,
+                        number: number + 1, crc: head.previousCRC))
+                last = segments[p].batches.last
+            }
+            for batch in segments[i].batches {
+                if let number = last?.number, batch.number != number + 1 {
+                    throw .quarantined(
+                        file: segments[i].file.path, offset: batch.offset, what: "a batch is missing"
+                    )
+                }
+                last = batch
+            }
+            previous = i
+        }
+    }
+
+    /// A start writes what lay beyond D again, under the same batch number in a new segment. If
+    /// that write is torn, what it was made from still stands and counts.
+    private mutating func dropReplaced(_ segments: inout [Segment]) {
+        let durable = segments.flatMap(\.batches).map(\.durableBefore).max() ?? 0
+        var first: UInt64?
+        for i in segments.indices.reversed() {
+            if let first { segments[i].batches.removeAll { $0.number >= first } }
+            guard let head = segments[i].batches.first else { continue }
+            let isTorn = !head.damage.isEmpty && head.number > durable
+            if isTorn,
+                segments[..<i].contains(where: { earlier in
+                    earlier.batches.contains { $0.number == head.number }
+                })
+            {
+                self.note(.tornTail, segments[i].file.path, head.damage[0].offset)
+                segments[i].batches = []
+            } else {
+                first = head.number
+            }
+        }
+    }
+
+    // MARK: Up to D.
+
+    private mutating func replay(
+        _ batch: ScannedBatch, _ bytes: UnsafeRawBufferPointer, _ segment: Segment
+    ) throws(StorageError) {
+        let path = segment.file.path
+        if batch.isRepaired { self.note(.batchHeader, path, batch.offset) }
+        if batch.missingHardStates > 0 {
+            throw .quarantined(file: path, offset: batch.offset, what: "term and vote")
+        }
+        if batch.missingEntries > 0 {
+            throw .quarantined(file: path, offset: batch.offset, what: "log entries")
+        }
+        for damage in batch.damage {
+            if damage.kind == .note { self.note(.note, path, damage.offset) }
+            self.bodyDamage(damage, bytes, path)
+        }
+        for record in batch.records {
+            try self.take(record, bytes, segment, moved: nil)
+        }
+        self.lastBatch = batch.number
+        self.lastCRC = batch.recordsCRC
+    }
+
+    private mutating func bodyDamage(
+        _ damage: ScannedDamage, _ bytes: UnsafeRawBufferPointer, _ path: String
+    ) {
+        let start = damage.offset + RecordFormat.headerBytes
+        if damage.kind == .body || damage.kind == .bodyEnd, start < bytes.count,
+            let header = BodyHeader(UnsafeRawBufferPointer(rebasing: bytes[start...]))
+        {
+            self.bodies.withState { $0.markDamaged(header.tag) }
+            self.note(.body(header.tag), path, damage.offset)
+        } else if damage.kind == .chunk {
+            // The body's end will miss it, and says so then.
+            return
+        } else if damage.kind != .identity && damage.kind != .logBase
+            && damage.kind != .abandoned && damage.kind != .note
+        {
+            self.bodies.withState { $0.hasUnknownDamage = true }
+            self.note(.unknownBodies, path, damage.offset)
+        }
+    }
+
+    private mutating func note(_ kind: Damage.Kind, _ path: String, _ offset: Int) {
+        self.damage.append(Damage(kind: kind, file: path, offset: offset))
+    }
+
+    // MARK: Beyond D.
+
+    /// Keeps what is sound; it will be written again.
+    private mutating func carry(
+        _ batch: ScannedBatch, _ bytes: UnsafeRawBufferPointer, _ segment: Segment
+    ) {
+        if let first = batch.damage.first {
+            self.note(.tornTail, segment.file.path, first.offset)
+        }
+        for record in batch.beforeDamage {
+            switch record.kind {
+            case .identity, .logBase: continue
+            case .entry, .hardState, .chunk, .bodyEnd, .body, .abandoned, .note: break
+            }
+            let mark = UInt32(self.carried.count)
+            self.carried.append(
+                sealed: UnsafeRawBufferPointer(
+                    rebasing: bytes[record.offset..<record.offset + record.bytes]),
+                crc: record.crc)
+            do {
+                try self.take(record, bytes, segment, moved: mark)
+            } catch {
+                unreachable("records beyond D refuse nothing: \(error)")
+            }
+        }
+    }
+
+    // MARK: Records.
+
+    /// - Parameter moved: where the record will stand among the carried ones.
+    private mutating func take(
+        _ record: ScannedRecord, _ bytes: UnsafeRawBufferPointer, _ segment: Segment, moved: UInt32?
+    ) throws(StorageError) {
+        let content = record.content(bytes)
+        guard let p = content.baseAddress else { return }
+        let at = moved ?? UInt32(record.offset)
+        var mark = RecordMark(
+            kind: .body, offset: at, length: UInt32(record.bytes), stream: 0,
+            tag: Tag(session: .none, sequence: 0))
+        switch record.kind {
+        case .entry where record.payload >= 16:
+            try self.take(entry: content, p, segment, record, isCarried: moved != nil)
+            return
+        case .hardState where record.payload == 16:
+            self.hardState = HardState(term: p.u64(0), vote: Incarnation(raw: p.u64(8)))
+            if moved != nil { self.carried.hardStates += 1 }
+            return
+        case .identity where record.payload >= 24:
+            let name = String(decoding: content[24...], as: UTF8.self)
+            self.lastIdentity = (name, Incarnation(raw: p.u64(0)))
+            return
+        case .chunk where record.payload >= ChunkHeader.bytes:
+            mark.kind = .chunk
+            mark.stream = p.u64(0)
+            mark.tag.sequence = UInt64(p.u32(8))
+        case .bodyEnd, .body:
+            guard let header = BodyHeader(content) else { return }
+            mark.kind = record.kind == .body ? .body : .end
+            mark.stream = header.stream
+            mark.tag = header.tag
+        case .abandoned where record.payload >= 8:
+            mark.kind = .abandoned
+            mark.stream = p.u64(0)
+        case .note where record.payload >= 16:
+            mark.kind = .note
+            mark.tag = Tag(session: SessionID(raw: p.u64(0)), sequence: p.u64(8))
+            self.notes.append(OutcomeNote(tag: mark.tag, bytes: Array(content[16...])))
+        case .entry, .hardState, .identity, .chunk, .abandoned, .note, .logBase:
+            return
+        }
+        if moved != nil {
+            self.carried.marks.append(mark)
+        } else {
+            self.bodies.enter([mark], segment.file.id, at: 0)
+            self.contents[segment.number]?.add(mark)
+        }
+    }
+
+    private mutating func take(
+        entry content: UnsafeRawBufferPointer, _ p: UnsafeRawPointer, _ segment: Segment,
+        _ record: ScannedRecord, isCarried: Bool
+    ) throws(StorageError) {
+        let index = p.u64(0)
+        if isCarried {
+            self.carried.entries += 1
+            self.carried.lastEntryIndex = max(self.carried.lastEntryIndex, index)
+        } else {
+            let last = self.contents[segment.number]?.lastEntryIndex ?? 0
+            self.contents[segment.number]?.lastEntryIndex = max(last, index)
+        }
+        guard index > self.appliedIndex else { return }
+        // An entry that comes again replaces what was there from it on.
+        while let last = self.entries.last, last.index >= index { self.entries.removeLast() }
+        let expected = (self.entries.last?.index ?? self.appliedIndex) + 1
+        guard index == expected || isCarried else {
+            throw .quarantined(
+                file: segment.file.path, offset: record.offset, what: "log entries before this one")
+        }
+        guard index == expected else { return }
+        self.entries.append(
+            StoredEntry(index: index, term: p.u64(8), bytes: Array(content[16...])))
+    }
+}

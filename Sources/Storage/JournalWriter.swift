@@ -1,0 +1,187 @@
+// JournalWriter.swift - the one thread that writes the journal.
+//
+// Takes     what is pending, as soon as it is idle; no timer.
+// Gives     one write and one sync per batch; then the index, then the news.
+// Durable   a batch says which one was durable before it; a failed write or sync is final.
+// See       Docs/StorageFormat.md, BatchFormat.
+
+import Glibc
+import Primitives
+import Spool
+import Synchronization
+
+/// What each segment begins with.
+struct Preamble: Sendable {
+    var identity: NodeIdentity
+    var hardState: HardState
+    var logBase: (index: UInt64, term: UInt64)
+}
+
+/// Confined to its thread, and to the one that opens the storage before it starts.
+final class JournalWriter {
+    struct Numbers {
+        var batches: UInt64 = 0
+        var writtenBytes: UInt64 = 0
+        var syncTime: Duration = .zero
+    }
+
+    private let files: any FileSystem
+    private let pool: SegmentPool
+    private let bodies: Bodies
+    private let segmentBytes: Int
+    private let header = UnsafeMutableRawPointer.allocate(
+        byteCount: BatchHeader.bytes, alignment: 8)
+    private let front = PendingBuffer(capacity: 4096)
+    /// The clerk tells of new log bases.
+    let preamble: Monitor<Preamble>
+    let numbers = Monitor(Numbers())
+
+    private var file: DataFile?
+    private var contents = SegmentContents(number: 0)
+    private var offset = 0
+    private var nextBatch: UInt64
+    private var nextSegment: UInt64
+    private var previousCRC: UInt32
+
+    /// - Parameters:
+    ///   - segment: the number of the next segment.
+    ///   - batch: the number of the next batch; everything before is durable.
+    init(
+        pool: SegmentPool, bodies: Bodies, preamble: Preamble, segment: UInt64, batch: UInt64,
+        previousCRC: UInt32
+    ) {
+        self.files = pool.files
+        self.pool = pool
+        self.bodies = bodies
+        self.segmentBytes = pool.options.segmentBytes
+        self.preamble = Monitor(preamble)
+        self.nextSegment = segment
+        self.nextBatch = batch
+        self.previousCRC = previousCRC
+    }
+
+    deinit { self.header.deallocate() }
+
+    /// Writes one batch and syncs it; enters its bodies in the index.
+    func write(_ batch: PendingBatch) throws(StorageError) {
+        let payload = (batch.bulk?.count ?? 0) + (batch.control?.count ?? 0)
+        self.front.reset()
+        if self.file == nil || self.offset + BatchHeader.bytes + payload > self.segmentBytes {
+            try self.roll()
+            self.fillPreamble()
+        }
+        guard let file = self.file else { unreachable("a segment is open") }
+        let length = BatchHeader.bytes + self.front.count + payload
+        invariant(self.offset + length <= self.segmentBytes, "a batch fits in a segment")
+        let recordsCRC = self.storeHeader(batch, length: length)
+        let started = monotonicNow()
+        do {
+            try self.put(batch, file.descriptor)
+            try self.files.sync(file.descriptor)
+        } catch {
+            // Space that we own: no space is as bad as no disk.
+            throw error.storageError
+        }
+        let took = monotonicNow() - started
+        self.numbers.withLock { n in
+            n.batches += 1
+            n.writtenBytes += UInt64(length)
+            n.syncTime += took
+        }
+        self.enter(batch, file)
+        self.offset += length
+        self.nextBatch += 1
+        self.previousCRC = recordsCRC
+    }
+
+    private func enter(_ batch: PendingBatch, _ file: DataFile) {
+        var at = self.offset + BatchHeader.bytes + self.front.count
+        for buffer in [batch.bulk, batch.control] {
+            guard let buffer else { continue }
+            self.bodies.enter(buffer.marks, file.id, at: at)
+            self.contents.add(buffer)
+            if let state = buffer.hardState {
+                self.preamble.withLock { $0.hardState = state }
+            }
+            at += buffer.count
+        }
+        self.contents.usedBytes = at
+    }
+
+    private func storeHeader(_ batch: PendingBatch, length: Int) -> UInt32 {
+        var crc = CRC32C.start
+        var records: UInt32 = 0
+        var entries: UInt32 = 0
+        var hardStates: UInt32 = 0
+        for buffer in [self.front, batch.bulk, batch.control] {
+            guard let buffer else { continue }
+            crc = buffer.crcs.withUnsafeBytes { CRC32C.update(crc, $0) }
+            records += UInt32(buffer.crcs.count)
+            entries += buffer.entries
+            hardStates += buffer.hardStates
+        }
+        let header = BatchHeader(
+            length: UInt32(length), segment: self.contents.number, number: self.nextBatch,
+            durableBefore: self.nextBatch - 1, offset: UInt32(self.offset),
+            previousCRC: self.previousCRC, recordsCRC: CRC32C.finish(crc), records: records,
+            entries: entries, hardStates: hardStates)
+        header.store(at: self.header)
+        return header.recordsCRC
+    }
+
+    private func put(_ batch: PendingBatch, _ descriptor: Int32) throws(FileFault) {
+        var pieces = (iovec(), iovec(), iovec(), iovec())
+        pieces.0 = iovec(iov_base: self.header, iov_len: BatchHeader.bytes)
+        pieces.1 = iovec(iov_base: self.front.base, iov_len: self.front.count)
+        pieces.2 = iovec(iov_base: batch.bulk?.base, iov_len: batch.bulk?.count ?? 0)
+        pieces.3 = iovec(iov_base: batch.control?.base, iov_len: batch.control?.count ?? 0)
+        try withUnsafeMutableBytes(of: &pieces) { raw throws(FileFault) in
+            try self.files.writeAll(descriptor, raw.bindMemory(to: iovec.self), at: self.offset)
+        }
+    }
+
+    /// Seals the segment and begins the next.
+    private func roll() throws(StorageError) {
+        self.sealCurrent()
+        invariant(self.nextSegment < RecordFileID.numberMax, "segments can be numbered")
+        let file = try self.pool.takeForWriting(self.nextSegment)
+        self.contents = SegmentContents(number: self.nextSegment)
+        self.nextSegment += 1
+        self.offset = 0
+        self.file = file
+        self.bodies.add(file)
+    }
+
+    private func sealCurrent() {
+        guard let file = self.file else { return }
+        self.pool.seal(SealedSegment(contents: self.contents, file: file))
+        self.file = nil
+    }
+
+    private func fillPreamble() {
+        let preamble = self.preamble.withLock { $0 }
+        self.front.appendIdentity(preamble.identity)
+        self.front.appendHardState(preamble.hardState)
+        self.front.appendLogBase(index: preamble.logBase.index, term: preamble.logBase.term)
+    }
+
+    /// The life of the thread.
+    func run(
+        _ lanes: Lanes, _ events: StorageEvents, onFault: (StorageError) -> Void,
+        afterBatch: () -> Void
+    ) {
+        while let batch = lanes.next() {
+            do {
+                try self.write(batch)
+            } catch {
+                lanes.fail()
+                onFault(error)
+                return
+            }
+            let (position, relieved) = lanes.written(batch)
+            if let position { events.progress(position) }
+            if relieved { events.relieved() }
+            afterBatch()
+        }
+    }
+}

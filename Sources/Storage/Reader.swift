@@ -1,0 +1,206 @@
+// Reader.swift - the thread that reads bodies.
+//
+// Takes     tags, from any thread.
+// Gives     bodies whose every record and block is what was written, or the reason why not.
+// Race      1. the index is asked; 2. the keeper moves the record and the file is used again;
+//           3. the read finds other bytes. So bytes that are not sound count only if the index
+//           still names the same place afterwards.
+
+import Glibc
+import Primitives
+import Spool
+import Synchronization
+
+/// A place in a body that is read piece by piece. One call of `readMore` at a time.
+///
+/// `@unchecked Sendable`: touched by the reader's thread only.
+package final class BodyCursor: @unchecked Sendable {
+    let tag: Tag
+    fileprivate let header: BodyHeader
+    fileprivate var nextChunk = 0
+
+    init(tag: Tag, header: BodyHeader) {
+        self.tag = tag
+        self.header = header
+    }
+}
+
+final class Reader: Sendable {
+    private struct State {
+        var jobs = RingBuffer<Job>(capacity: 16)
+        var closing = false
+    }
+    private enum Job: Sendable {
+        case whole(Tag, @Sendable (Result<StoredBody, BodyError>) -> Void)
+        case open(Tag, @Sendable (Result<(StoredBody, BodyCursor), BodyError>) -> Void)
+        case more(BodyCursor, @Sendable (Result<[UInt8], BodyError>) -> Void)
+
+        func refuse() {
+            switch self {
+            case .whole(_, let answer): answer(.failure(.closed))
+            case .open(_, let answer): answer(.failure(.closed))
+            case .more(_, let answer): answer(.failure(.closed))
+            }
+        }
+    }
+
+    private let bodies: Bodies
+    private let files: any FileSystem
+    private let monitor = Monitor(State())
+
+    init(bodies: Bodies, files: any FileSystem) {
+        self.bodies = bodies
+        self.files = files
+    }
+
+    func read(_ tag: Tag, _ answer: @escaping @Sendable (Result<StoredBody, BodyError>) -> Void) {
+        self.submit(.whole(tag, answer))
+    }
+
+    func open(
+        _ tag: Tag,
+        _ answer: @escaping @Sendable (Result<(StoredBody, BodyCursor), BodyError>) -> Void
+    ) {
+        self.submit(.open(tag, answer))
+    }
+
+    func more(
+        _ cursor: BodyCursor, _ answer: @escaping @Sendable (Result<[UInt8], BodyError>) -> Void
+    ) {
+        self.submit(.more(cursor, answer))
+    }
+
+    private func submit(_ job: Job) {
+        let refused = self.monitor.withLock { s -> Bool in
+            if s.closing { return true }
+            s.jobs.append(job)
+            return false
+        }
+        if refused { job.refuse() } else { self.monitor.signal() }
+    }
+
+    func close() {
+        self.monitor.withLock { $0.closing = true }
+        self.monitor.signal()
+    }
+
+    /// The life of the thread.
+    func run() {
+        while true {
+            let next = self.monitor.wait { s -> Job?? in
+                if s.closing { return .some(nil) }
+                return s.jobs.popFirst().map { .some($0) }
+            }
+            guard case .some(.some(let job)) = next else { break }
+            switch job {
+            case .whole(let tag, let answer): answer(self.whole(tag))
+            case .open(let tag, let answer): answer(self.openBody(tag))
+            case .more(let cursor, let answer): answer(self.piece(cursor))
+            }
+        }
+        while let job = self.monitor.withLock({ $0.jobs.popFirst() }) { job.refuse() }
+    }
+
+    // MARK: On the thread.
+
+    private func whole(_ tag: Tag) -> Result<StoredBody, BodyError> {
+        self.openBody(tag).flatMap { opened in
+            var (body, cursor) = opened
+            while true {
+                switch self.piece(cursor) {
+                case .failure(let error): return .failure(error)
+                case .success(let bytes):
+                    if bytes.isEmpty {
+                        guard UInt64(body.content.count) == cursor.header.contentBytes else {
+                            return .failure(.damaged)
+                        }
+                        return .success(body)
+                    }
+                    body.content += bytes
+                }
+            }
+        }
+    }
+
+    private func openBody(_ tag: Tag) -> Result<(StoredBody, BodyCursor), BodyError> {
+        self.record(tag, { $0.end }) { kind, content in
+            guard kind == .body || kind == .bodyEnd, let header = BodyHeader(content),
+                header.tag == tag, content.count >= BodyHeader.bytes + Int(header.headBytes)
+            else { return nil }
+            let head = content[BodyHeader.bytes..<BodyHeader.bytes + Int(header.headBytes)]
+            let body = StoredBody(head: Array(head), content: [], digest: header.digest)
+            return (body, BodyCursor(tag: tag, header: header))
+        }
+    }
+
+    private func piece(_ cursor: BodyCursor) -> Result<[UInt8], BodyError> {
+        let header = cursor.header
+        let ordinal = cursor.nextChunk
+        if header.stream == 0 {
+            guard ordinal == 0 else { return .success([]) }
+            cursor.nextChunk = 1
+            return self.record(cursor.tag, { $0.end }) { kind, content in
+                let start = BodyHeader.bytes + Int(header.headBytes)
+                guard kind == .body, content.count >= start else { return nil }
+                return self.expand(
+                    UnsafeRawBufferPointer(rebasing: content[start...]), header.contentBytes)
+            }
+        }
+        guard ordinal < Int(header.chunkCount) else { return .success([]) }
+        cursor.nextChunk += 1
+        return self.record(
+            cursor.tag, { ordinal < $0.chunks.count ? $0.chunks[ordinal] : nil },
+            { kind, content in
+                guard kind == .chunk, content.count >= ChunkHeader.bytes,
+                    let p = content.baseAddress, p.u64(0) == header.stream,
+                    Int(p.u32(8)) == ordinal
+                else { return nil }
+                return self.expand(
+                    UnsafeRawBufferPointer(rebasing: content[ChunkHeader.bytes...]),
+                    header.contentBytes)
+            })
+    }
+
+    private func expand(_ blocks: UnsafeRawBufferPointer, _ contentBytes: UInt64) -> [UInt8]? {
+        var out: [UInt8] = []
+        out.reserveCapacity(min(Int(contentBytes), 1 << 20))
+        guard BlockCodec.decode(blocks, into: &out) != nil else { return nil }
+        return out
+    }
+
+    /// Reads one record of a body and hands its payload to `take`; nil from it is damage.
+    private func record<R>(
+        _ tag: Tag, _ choose: (BodyExtents) -> (extent: RecordExtent, file: DataFile)?,
+        _ take: (RecordKind, UnsafeRawBufferPointer) -> R?
+    ) -> Result<R, BodyError> {
+        var tried: RecordExtent?
+        while true {
+            let place: (extent: RecordExtent, file: DataFile)
+            switch self.bodies.find(tag) {
+            case .failure(let error): return .failure(error)
+            case .success(let extents):
+                guard let chosen = choose(extents) else { return .failure(.damaged) }
+                place = chosen
+            }
+            // The same place twice, and twice not sound.
+            if tried == place.extent { return .failure(.damaged) }
+            tried = place.extent
+            let length = Int(place.extent.length)
+            let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: length, alignment: 8)
+            defer { memory.deallocate() }
+            do {
+                let count = try self.files.read(
+                    place.file.descriptor, into: memory, at: Int(place.extent.offset))
+                let bytes = UnsafeRawBufferPointer(memory)
+                guard count == length,
+                    case .sound(let kind, let payload, _) = RecordFormat.inspect(bytes)
+                else { continue }
+                let start = RecordFormat.headerBytes
+                let content = UnsafeRawBufferPointer(rebasing: bytes[start..<start + payload])
+                if let result = take(kind, content) { return .success(result) }
+            } catch {
+                return .failure(.io(errno: error.errno))
+            }
+        }
+    }
+}

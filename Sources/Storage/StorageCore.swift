@@ -1,0 +1,163 @@
+// StorageCore.swift - the parts of the storage and the threads that run them.
+
+import Glibc
+import Primitives
+import Spool
+import Synchronization
+
+/// `@unchecked Sendable`: `writer` is its thread's once started; the rest guards itself.
+final class StorageCore: @unchecked Sendable {
+    private struct Running {
+        var threads: [StorageThread] = []
+        var keeper: Keeper?
+        var events: StorageEvents?
+        var isClosed = false
+        var faulted = false
+    }
+    private struct Space {
+        var free = 0
+        var total = 0
+    }
+
+    let pool: SegmentPool
+    let bodies: Bodies
+    let lanes: Lanes
+    let reader: Reader
+    let clerk: Clerk
+    let identity: NodeIdentity
+    private let old: OldFiles
+    private let writer: JournalWriter
+    private let lockFile: Int32
+    private let running = Monitor(Running())
+    private let space = Monitor(Space())
+    private let levelRaw = Atomic<UInt8>(0)
+    private let checkpointedIndex: Atomic<UInt64>
+
+    init(
+        pool: SegmentPool, bodies: Bodies, lanes: Lanes, clerk: Clerk, old: OldFiles,
+        writer: JournalWriter, identity: NodeIdentity, lockFile: Int32, checkpointed: UInt64
+    ) {
+        self.pool = pool
+        self.bodies = bodies
+        self.lanes = lanes
+        self.clerk = clerk
+        self.old = old
+        self.writer = writer
+        self.identity = identity
+        self.lockFile = lockFile
+        self.reader = Reader(bodies: bodies, files: pool.files)
+        self.checkpointedIndex = Atomic(checkpointed)
+    }
+
+    var level: SpaceLevel {
+        SpaceLevel(rawValue: self.levelRaw.load(ordering: .relaxed)) ?? .reserve
+    }
+    var checkpointed: UInt64 { self.checkpointedIndex.load(ordering: .acquiring) }
+
+    func start(_ events: StorageEvents) {
+        let keeper = Keeper(core: self, old: self.old, events: events)
+        let started = self.running.withLock { r -> Bool in
+            guard r.events == nil, !r.isClosed else { return false }
+            r.events = events
+            r.keeper = keeper
+            return true
+        }
+        invariant(started, "the storage is started once")
+        var told = events
+        told.progress = { position in
+            keeper.reached(position)
+            events.progress(position)
+        }
+        let (lanes, writer, pool) = (self.lanes, Handed(self.writer), self.pool)
+        let threads = [
+            StorageThread("journal") { [told] in
+                var sealed = pool.sealedCount
+                writer.value.run(
+                    lanes, told, onFault: { self.fault($0) },
+                    afterBatch: {
+                        let count = pool.sealedCount
+                        if count != sealed { keeper.signal() }
+                        sealed = count
+                    })
+            },
+            StorageThread("keeper") { keeper.run() },
+            StorageThread("clerk") { self.clerk.run(self) },
+            StorageThread("bodies") { self.reader.run() },
+        ]
+        self.running.withLock { $0.threads = threads }
+    }
+
+    /// The first fault is final: told once, nothing is written or acknowledged any more.
+    func fault(_ error: StorageError) {
+        self.lanes.fail()
+        self.clerk.fail()
+        let events = self.running.withLock { r -> StorageEvents? in
+            defer { r.faulted = true }
+            return r.faulted ? nil : r.events
+        }
+        events?.fault(error)
+    }
+
+    func checkpointed(_ meta: CheckpointMeta) {
+        self.checkpointedIndex.store(meta.appliedIndex, ordering: .releasing)
+        self.writer.preamble.withLock { $0.logBase = (meta.appliedIndex, meta.appliedTerm) }
+        self.running.withLock { $0.keeper }?.signal()
+    }
+
+    func set(_ level: SpaceLevel, _ events: StorageEvents) {
+        let before = self.levelRaw.exchange(level.rawValue, ordering: .relaxed)
+        if before != level.rawValue { events.level(level) }
+    }
+
+    func noteSpace(free: Int, total: Int) {
+        self.space.withLock { $0 = Space(free: free, total: total) }
+    }
+
+    func close() {
+        let (threads, keeper) = self.running.withLock { r -> ([StorageThread], Keeper?) in
+            defer {
+                r.isClosed = true
+                r.threads = []
+            }
+            return (r.threads, r.keeper)
+        }
+        keeper?.close()
+        self.reader.close()
+        self.clerk.close()
+        self.lanes.close()
+        for thread in threads { thread.join() }
+        // The keeper and its old files may not outlive the lock.
+        let isFirst = self.running.withLock { r -> Bool in
+            defer { r.keeper = nil }
+            return !threads.isEmpty || r.events == nil
+        }
+        if isFirst {
+            self.pool.files.close(self.lockFile)
+        }
+    }
+
+    func statistics() -> StorageStatistics {
+        var result = StorageStatistics()
+        let numbers = self.writer.numbers.withLock { $0 }
+        result.batches = numbers.batches
+        result.writtenBytes = numbers.writtenBytes
+        result.syncTime = numbers.syncTime
+        result.segments = self.pool.sealedCount + 1
+        self.bodies.withState { s in
+            result.bodies = s.index.count
+            for (id, entry) in s.files where id.isOld {
+                result.oldFiles += 1
+                result.oldBytes += entry.bytes
+            }
+        }
+        let space = self.space.withLock { $0 }
+        (result.freeBytes, result.totalBytes) = (space.free, space.total)
+        return result
+    }
+}
+
+/// Hands a value to the one thread that uses it from then on. `@unchecked Sendable` for that.
+private struct Handed<Value>: @unchecked Sendable {
+    let value: Value
+    init(_ value: Value) { self.value = value }
+}

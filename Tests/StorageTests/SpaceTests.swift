@@ -1,0 +1,146 @@
+// SpaceTests.swift - checkpoints, pressure, and a disk without a free block.
+
+import Foundation
+import Primitives
+import Spool
+import Testing
+
+@testable import Storage
+
+@Suite("Checkpoints")
+struct CheckpointTests {
+    private func rows(_ rig: Rig) throws -> [[UInt8]: [UInt8]] {
+        var found: [[UInt8]: [UInt8]] = [:]
+        try rig.recovery.forEachRow { key, row in found[Array(key)] = Array(row) }
+        return found
+    }
+
+    @Test func `changed rows are saved, deleted ones are gone, meta comes back`() throws {
+        let rig = try Rig()
+        #expect(try self.rows(rig).isEmpty)
+        for i in 1...6 { rig.entry(i) }
+        #expect(rig.durable(rig.entry(7)))
+        let first = [
+            RowChange(key: [1], row: [10]), RowChange(key: [2], row: []),
+            RowChange(key: [3], row: [30]),
+        ]
+        #expect(rig.checkpoint(first, index: 3, meta: [5, 6]) == nil)
+        let second = [RowChange(key: [3], row: nil), RowChange(key: [1], row: [11, 12])]
+        #expect(rig.checkpoint(second, index: 5, meta: [7]) == nil)
+        rig.close()
+        let next = try Rig(rig.directory)
+        #expect(
+            next.recovery.checkpoint
+                == CheckpointMeta(appliedIndex: 5, appliedTerm: 1, meta: [7]))
+        #expect(try self.rows(next) == [[1]: [11, 12], [2]: []])
+        #expect(next.recovery.entries.map(\.index) == [6, 7])
+    }
+
+    @Test func `a damaged checkpoint is refused, not taken for an empty one`() throws {
+        let rig = try Rig()
+        #expect(rig.checkpoint([RowChange(key: [1], row: [1])], index: 0, meta: [1]) == nil)
+        rig.close()
+        let path = rig.directory.path + "/data/queue.1.sqlite"
+        var bytes = try #require(FileManager.default.contents(atPath: path))
+        for i in 0..<4096 { bytes[i] = 0xFF }
+        try bytes.write(to: URL(fileURLWithPath: path))
+        do {
+            _ = try Rig(rig.directory)
+            Issue.record("it started")
+        } catch let error as StorageError {
+            guard case .checkpointDamaged = error else {
+                Issue.record("\(error)")
+                return
+            }
+        }
+    }
+}
+
+@Suite("Pressure and space")
+struct SpaceTests {
+    @Test func `readers stop at the limit of bytes in flight and go on below half`() throws {
+        let rig = try Rig(start: false)
+        let limit = smallOptions().inFlightBytesMax
+        let stream = rig.storage.openStream()
+        let block = blocks(content(3, 4000)).bytes
+        var bytes = 0
+        while rig.storage.appendChunk(stream, blocks: block) { bytes += block.count + 16 }
+        bytes += block.count + 16
+        #expect(bytes >= limit && bytes - block.count - 16 < limit)
+        #expect(!rig.storage.mayTakeBytes)
+        rig.storage.start(rig.told.events)
+        #expect(rig.told.until { $0.relieved == 1 })
+        #expect(rig.storage.mayTakeBytes)
+    }
+
+    @Test func `an entry is never durable before the body in front of it`() throws {
+        for seed in 1...5 {
+            let rig = try Rig(start: false)
+            var dice = Generator(seed: UInt64(seed))
+            let before = rig.storage.openStream()
+            for _ in 0..<dice.below(9) {
+                rig.storage.appendChunk(before, blocks: blocks(content(3, 4000)).bytes)
+            }
+            let end = rig.streamed(5, 5000 + dice.below(20_000))
+            let entry = rig.entry(1)
+            #expect(end < entry)
+            rig.storage.start(rig.told.events)
+            #expect(rig.durable(entry))
+            rig.close()
+            let next = try Rig(rig.directory)
+            #expect(next.recovery.entries.count == 1 && next.recovery.damage.isEmpty)
+            guard case .success = next.read(tag(5)) else {
+                Issue.record("the body is not there")
+                continue
+            }
+        }
+    }
+
+    @Test func `with no free block a node starts, takes entries and makes checkpoints`() throws {
+        let directory = TemporaryDirectory()
+        let first = try Rig(directory)
+        // The spare files and the reserve are there.
+        #expect(first.told.until { _ in
+            first.storage.core.pool.spareCount == 2
+                && first.storage.core.pool.reserveBytes == smallOptions().reserveBytes
+        })
+        first.body(1, 2000)
+        #expect(first.durable(first.entry(1)))
+        first.close()
+        let files = FaultyFiles()
+        files.isFull = true
+        files.free = 0
+        var options = smallOptions()
+        options.lowWaterBytes = 1
+        let rig = try Rig(directory, options: options, files: files)
+        #expect(rig.recovery.entries.count == 1)
+        #expect(rig.told.until { ($0.levels.last ?? .normal) >= .low })
+        rig.told.change { $0.live = 1 }
+        // Far more entries than the spare files hold: checkpoints give the space back.
+        for i in 2...400 {
+            #expect(rig.durable(rig.entry(i, [UInt8](repeating: 1, count: 1000))))
+            if i % 20 == 0 { #expect(rig.checkpoint([], index: i) == nil) }
+        }
+        rig.expectBody(1, 2000)
+        #expect(rig.told.monitor.withLock { $0.fault } == nil)
+        files.isFull = false
+        files.free = nil
+        #expect(rig.told.until { $0.levels.last == .normal })
+    }
+
+    @Test func `no space at all is a fault with a remedy`() throws {
+        let files = FaultyFiles()
+        let rig = try Rig(files: files)
+        files.isFull = true
+        var i = 0
+        while rig.told.monitor.withLock({ $0.fault }) == nil, i < 2000 {
+            i += 1
+            rig.durable(rig.entry(i, [UInt8](repeating: 1, count: 1000)))
+        }
+        guard case .full(let path)? = rig.told.monitor.withLock({ $0.fault }) else {
+            Issue.record("\(i) entries were taken")
+            return
+        }
+        #expect(StorageError.full(path: path).remedy.contains("Free space"))
+    }
+}
