@@ -1,0 +1,206 @@
+// Operator.swift - ends and changes that no attempt decides: operators, expiry, lost bodies, 451s.
+
+import Primitives
+import SMTP
+
+extension MailQueue {
+    static func bounced(_ reason: String) -> Verdict {
+        let text = reason.isEmpty ? "Returned by the operator" : reason
+        return Verdict(.failed, Reply(554, EnhancedCode(5, 7, 0), text))
+    }
+
+    mutating func administer(
+        _ admin: Admin, from session: SessionID, _ effects: inout [Effect]
+    ) -> CommandResult {
+        guard admin.deliveries.count <= Admin.itemsMax else { return .refused(.malformed) }
+        var (changed, inFlight) = (UInt32(0), UInt32(0))
+        var debt = Debt()
+        for id in admin.deliveries {
+            let slot = self.slot(of: id)
+            guard slot != Slot.none else { continue }
+            if self.deliveries[slot].state == .leased {
+                self.askAfterwards(slot, admin)
+                inFlight += 1
+            } else if self.change(slot, admin, &debt, &effects) {
+                changed += 1
+            }
+        }
+        self.settle(&debt, from: session, &effects)
+        return .changed(deliveries: changed, inFlight: inFlight)
+    }
+
+    /// Report lines of one message after the other: one report a message and command.
+    private struct Debt {
+        var message = Slot.none
+        var lines: [OwedReport.Line] = []
+    }
+
+    private mutating func settle(
+        _ debt: inout Debt, from session: SessionID, _ effects: inout [Effect]
+    ) {
+        guard debt.message != Slot.none else { return }
+        self.owe(debt.message, debt.lines, from: session, &effects)
+        self.finishIfDone(debt.message, &effects)
+        debt = Debt()
+    }
+
+    /// Ends a delivery that is in no list, on account of its message.
+    private mutating func endOnAccount(
+        _ slot: UInt32, _ end: End, _ debt: inout Debt, from session: SessionID,
+        _ effects: inout [Effect]
+    ) {
+        let message = self.deliveries[slot].message
+        if debt.message != message {
+            self.settle(&debt, from: session, &effects)
+            debt.message = message
+        }
+        self.endPending(slot, end, &debt.lines, &effects)
+    }
+
+    private mutating func askAfterwards(_ slot: UInt32, _ admin: Admin) {
+        switch admin.verb {
+        case .retry: return
+        case .release:
+            if self.deliveries[slot].afterwards == .hold {
+                self.deliveries[slot].afterwards = .nothing
+            }
+        case .hold: self.deliveries[slot].afterwards = .hold
+        case .drop: self.deliveries[slot].afterwards = .drop
+        case .bounce:
+            self.deliveries[slot].afterwards = .bounce
+            self.dropReason(slot)
+            self.reasons[slot] = self.verdicts.retain(Self.bounced(admin.reason))
+        }
+        self.touch(self.deliveries[slot].message)
+    }
+
+    /// - Returns: whether anything changed.
+    private mutating func change(
+        _ slot: UInt32, _ admin: Admin, _ debt: inout Debt, _ effects: inout [Effect]
+    ) -> Bool {
+        let state = self.deliveries[slot].state
+        switch admin.verb {
+        case .retry:
+            guard state != .held else { return false }
+            self.resume(self.deliveries[slot].destination)
+            self.leave(slot)
+            self.enter(slot, .queued)
+        case .hold:
+            guard state != .held else { return false }
+            self.leave(slot)
+            self.enter(slot, .held)
+        case .release:
+            guard state == .held else { return false }
+            self.leave(slot)
+            self.deliveries[slot].suspect = 0
+            self.enter(slot, .queued)
+        case .bounce:
+            self.leave(slot)
+            let end = End.failed(Self.bounced(admin.reason))
+            self.endOnAccount(slot, end, &debt, from: .none, &effects)
+        case .drop:
+            self.leave(slot)
+            self.endOnAccount(slot, .dropped, &debt, from: .none, &effects)
+        }
+        return true
+    }
+
+    /// The leader's list is a proposal; each is looked at again.
+    mutating func expire(_ ids: [DeliveryID], _ effects: inout [Effect]) -> CommandResult {
+        var changed: UInt32 = 0
+        var debt = Debt()
+        for id in ids {
+            let slot = self.slot(of: id)
+            guard slot != Slot.none else { continue }
+            let row = self.deliveries[slot]
+            guard row.state == .queued || row.state == .deferred,
+                self.expiry(row.message) <= self.time.milliseconds
+            else { continue }
+            self.leave(slot)
+            self.endOnAccount(slot, .expired, &debt, from: .none, &effects)
+            changed += 1
+        }
+        self.settle(&debt, from: .none, &effects)
+        return .changed(deliveries: changed, inFlight: 0)
+    }
+
+    mutating func bodyLost(_ tag: Tag, _ effects: inout [Effect]) -> CommandResult {
+        let message = self.tags.find(tag, in: self.messages)
+        guard message != Slot.none else { return .refused(.unknown) }
+        let lost = Reply(554, EnhancedCode(5, 3, 0), "All copies of the message were lost")
+        var debt = Debt()
+        for index in 0..<self.messages[message].deliveryCount {
+            let slot = self.messages[message].deliverySlot(UInt16(index))
+            guard slot != Slot.none else { continue }
+            self.endLeaseOfAnother(slot, &effects)
+            self.leave(slot)
+            self.endOnAccount(slot, .failed(Verdict(.failed, lost)), &debt, from: .none, &effects)
+        }
+        self.settle(&debt, from: .none, &effects)
+        return .done
+    }
+
+    private mutating func endLeaseOfAnother(_ slot: UInt32, _ effects: inout [Effect]) {
+        guard self.deliveries[slot].state == .leased else { return }
+        let session = SessionID(raw: self.deliveries[slot].payload)
+        effects.append(.leaseEnded(self.id(of: slot), session))
+    }
+
+    /// The client was told 451. Delivery of one's own lease starts after the reply only, so what is
+    /// leased to the acceptor's own session can still be taken back.
+    mutating func cancel(_ tag: Tag, _ effects: inout [Effect]) -> CommandResult {
+        let message = self.tags.find(tag, in: self.messages)
+        guard message != Slot.none else { return self.cancelAbsent(tag, &effects) }
+        var late: UInt32 = 0
+        for recipient in 0..<self.messages[message].recipientCount {
+            switch self.messages[message].status(recipient) {
+            case .pending, .dropped: break
+            case .delivered, .relayed, .failed: late += 1
+            }
+        }
+        for index in 0..<self.messages[message].deliveryCount {
+            let slot = self.messages[message].deliverySlot(UInt16(index))
+            guard slot != Slot.none else { continue }
+            let row = self.deliveries[slot]
+            let isElsewhere = row.state == .leased && row.payload != tag.session.raw
+            let isStarted = row.attempts > 0 || row.flags.contains(.attempted)
+            if row.state == .leased && (isElsewhere || isStarted) {
+                late += UInt32(row.pending)
+                continue
+            }
+            // A dead session may have sent it: nobody gets it again, but somebody may have it.
+            if row.flags.contains(.mayRepeat) { late += UInt32(row.pending) }
+            self.endLeaseOfAnother(slot, &effects)
+            self.leave(slot)
+            var none: [OwedReport.Line] = []
+            self.endPending(slot, .dropped, &none, &effects)
+        }
+        self.finishIfDone(message, &effects)
+        if let place = self.openPlace(of: tag.session) {
+            // Asked twice, the late ones are counted once.
+            self.sessions[place].results.note(tag.sequence, .refused(.cancelled))
+        }
+        return self.countLate(late, &effects)
+    }
+
+    private mutating func cancelAbsent(_ tag: Tag, _ effects: inout [Effect]) -> CommandResult {
+        guard let place = self.openPlace(of: tag.session) else { return .cancelled }
+        switch self.sessions[place].results.lookup(tag.sequence) {
+        case .fresh:
+            // An Enqueue of this tag that comes later gets this answer, and no effect.
+            self.sessions[place].results.note(tag.sequence, .refused(.cancelled))
+            return .cancelled
+        case .known(.enqueued(let recipients)):
+            return self.countLate(recipients, &effects)
+        case .known, .acknowledged, .outside:
+            return .cancelled
+        }
+    }
+
+    private mutating func countLate(_ late: UInt32, _ effects: inout [Effect]) -> CommandResult {
+        guard late > 0 else { return .cancelled }
+        self.totals.replyDuplicates += UInt64(late)
+        effects.append(.possibleDuplicates(.reply, count: late))
+        return .late(recipients: late)
+    }
+}
