@@ -1,0 +1,42 @@
+// QueueClock.swift - where queue time comes from: the last stamp plus what has passed since.
+//
+// Takes     readings of CLOCK_BOOTTIME; once, at a start, the difference of the wall clocks.
+// Gives     the stamp of the next entry; never less than the last, never more than 60 s ahead.
+
+package import MailQueue
+package import Primitives
+
+/// The leader's stamp for log entries.
+package struct QueueClock: Sendable {
+    /// The longest step between two entries: a machine that slept does not expire mail at once.
+    package static let stepMax = Duration.seconds(60)
+    /// The longest stop that queue time makes up for by the wall clock.
+    package static let stopMax = Duration.seconds(86_400)
+
+    private var last: QueueTime
+    private var lastRead: Instant
+
+    /// Goes on from `last`, the stamp of the newest entry.
+    ///
+    /// - Parameter stopped: how long the node stood still by the wall clock; what is negative or
+    ///   above `stopMax` counts as nothing and as `stopMax`.
+    package init(last: QueueTime, stopped: Duration, now: Instant) {
+        self.last = last + min(max(.zero, stopped), Self.stopMax)
+        self.lastRead = now
+    }
+
+    /// Queue time at `now`, without using it up.
+    package func reading(at now: Instant) -> QueueTime {
+        self.last + min(max(.zero, now - self.lastRead), Self.stepMax)
+    }
+
+    /// The stamp of an entry that is proposed at `now`.
+    package mutating func stamp(at now: Instant) -> QueueTime {
+        let stamp = self.reading(at: now)
+        // Whole milliseconds only are used up, so that many entries a millisecond lose no time.
+        let used = stamp - self.last
+        self.last = stamp
+        self.lastRead = now - self.lastRead > Self.stepMax ? now : self.lastRead + used
+        return stamp
+    }
+}

@@ -1,0 +1,170 @@
+// Node.swift - the driver of the node's machine: journal below, sessions and deliveries above.
+//
+// Takes     submissions, outcomes, operators' wishes; the journal's progress.
+// Gives     verdicts, leased work, views.
+// Threads   everything here is confined to `loop`; others come in by `execute`. What is read from
+//           other threads stands in `shared`.
+// Durable   an entry is applied, and its result told, only after the journal has synced it.
+// See       NodeStart (first and last steps), NodeIntake, NodeCommit, NodeWork, NodeUpkeep.
+
+package import Logging
+import MailQueue
+package import NIOCore
+import Networking
+package import Primitives
+import SMTP
+package import Settings
+import Spool
+import Storage
+import Synchronization
+
+/// One node of the cluster.
+///
+/// `@unchecked Sendable`: mutable state is touched on `loop` only; `shared` guards itself.
+package final class Node: @unchecked Sendable {
+    let loop: any EventLoop
+    let storage: Storage
+    let logger: Logger
+    let identity: NodeIdentity
+    /// This node alone: the placement of what it accepts.
+    let holders: [Holder]
+    let delivers: Bool
+    let credit: UInt32
+    let commitTimeout: Duration
+    let shared = Shared()
+    let metrics = NodeMetrics()
+
+    var clusterSettings: ClusterSettings
+    var machine: NodeMachine
+    /// Who waits for the entries that are not applied yet, in index order.
+    var waiters = RingBuffer<Waiter>(capacity: 256)
+    var effects: [Effect] = []
+    var writer = ByteWriter(capacity: 4096)
+    var taker: (any LeaseTaker)?
+    var recentBodies = RecentBodies()
+    var leaseClock = LeaseClock()
+    /// Commands of the last search for work that are not applied yet.
+    var grantsInFlight = 0
+    var checkpoint = CheckpointState()
+    var phase = Phase.starting
+    var rates = Rates()
+    var timers: [RepeatedTask] = []
+    var wake: Scheduled<Void>?
+    var alarms: [String] = []
+    /// Called once, when the node is ready.
+    var whenReady: (() -> Void)?
+
+    package enum Phase: Equatable, Sendable { case starting, ready, stopping, stopped }
+
+    /// An entry's journal position and who is to be told.
+    struct Waiter {
+        var position: UInt64
+        var proposedAt: Instant
+        var purpose: Purpose
+    }
+
+    enum Purpose {
+        case submission(Submission, MessageBody?, Tag)
+        /// The client was told 451: if it is accepted after all, it is to be cancelled.
+        case givenUp(Tag)
+        case grant
+        case answer((CommandResult) -> Void)
+        case nothing
+    }
+
+    struct Rates {
+        var accepted = RateCounter()
+        var delivered = RateCounter()
+        var deferred = RateCounter()
+        var bounced = RateCounter()
+    }
+
+    /// A session that waits for room in the journal.
+    struct Paused: Sendable {
+        var loop: any EventLoop
+        var resume: NIOLoopBound<() -> Void>
+    }
+
+    /// What other threads read and write at any time.
+    final class Shared: Sendable {
+        let obstacle = Atomic<UInt8>(Obstacle.noLeader.rawValue)
+        let sessionsIn = Atomic<Int>(0)
+        let connectionsOut = Atomic<Int>(0)
+        let connectionsPerDestination = Atomic<Int>(1)
+        /// The journal is durable up to here.
+        let durable = Atomic<UInt64>(0)
+        let drainScheduled = Atomic<Bool>(false)
+        /// When the leases lapse, in nanoseconds of CLOCK_BOOTTIME; 0: they have.
+        let lapsesAt = Atomic<Int64>(0)
+        let paused = Mutex<[Paused]>([])
+    }
+
+    enum Obstacle: UInt8 {
+        case none = 0
+        case full = 1
+        case noLeader = 2
+        case stopping = 3
+    }
+
+    init(
+        loop: any EventLoop, storage: Storage, identity: NodeIdentity, settings: Settings,
+        clusterSettings: ClusterSettings, machine: consuming NodeMachine, logger: Logger
+    ) {
+        self.loop = loop
+        self.storage = storage
+        self.identity = identity
+        self.holders = [Holder(node: identity.node, incarnation: identity.incarnation)]
+        self.delivers = settings.delivery.enabled
+        self.credit = UInt32(clamping: 2 * settings.delivery.connections)
+        self.commitTimeout = settings.cluster?.commitTimeout ?? .seconds(30)
+        self.clusterSettings = clusterSettings
+        self.machine = machine
+        self.logger = logger
+        self.shared.connectionsPerDestination.store(
+            settings.delivery.connectionsPerDestination, ordering: .relaxed)
+    }
+
+    /// Whether mail can be taken now; from any thread.
+    var obstacle: IntakeRefusal? {
+        switch Obstacle(rawValue: self.shared.obstacle.load(ordering: .relaxed)) {
+        case .some(.none): nil
+        case .full: .full
+        case .noLeader, nil: .noLeader
+        case .stopping: .stopping
+        }
+    }
+
+    /// Runs `body` on the node's loop: at once if this is it.
+    func onLoop(_ body: @escaping @Sendable (Node) -> Void) {
+        if self.loop.inEventLoop {
+            body(self)
+        } else {
+            self.loop.execute { body(self) }
+        }
+    }
+
+    func note(sessionsIn: Int) { self.shared.sessionsIn.store(sessionsIn, ordering: .relaxed) }
+
+    func note(connectionsOut: Int) {
+        self.shared.connectionsOut.store(connectionsOut, ordering: .relaxed)
+    }
+
+    /// Whether a session may go on reading; if not, `resume` is called on its loop later.
+    func mayReadOn(_ loop: any EventLoop, resume: @escaping () -> Void) -> Bool {
+        if self.storage.mayTakeBytes { return true }
+        let paused = Paused(loop: loop, resume: NIOLoopBound(resume, eventLoop: loop))
+        self.shared.paused.withLock { $0.append(paused) }
+        // 1 The writer was relieved before the line above: nobody would come. 2 So look again.
+        if self.storage.mayTakeBytes { self.resumePaused() }
+        return false
+    }
+
+    /// From any thread: all that wait may read again.
+    func resumePaused() {
+        let all = self.shared.paused.withLock { paused in
+            defer { paused = [] }
+            return paused
+        }
+        for paused in all { paused.loop.execute { paused.resume.value() } }
+    }
+}

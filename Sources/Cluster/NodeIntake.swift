@@ -1,0 +1,132 @@
+// NodeIntake.swift - a complete message becomes a body on disk and an Enqueue in the log.
+//
+// Order     body end first, then the entry: the journal keeps this order, so an entry that is
+//           durable has its body (Docs/Decisions/0003).
+// Fails     no session: 451 4.3.2, the body is abandoned. No room: said before, by `obstacle`. No
+//           result within `commit_timeout`: 451 4.4.5, and a Cancel when the entry is applied.
+
+import MailQueue
+package import NIOCore
+import Networking
+import OpenSSL
+import Primitives
+import SMTP
+import Spool
+import Storage
+
+extension Node {
+    /// Takes a complete message from any loop.
+    func submit(_ submission: Submission) {
+        if self.loop.inEventLoop {
+            self.enqueue(submission)
+        } else {
+            self.loop.execute { self.enqueue(submission) }
+        }
+    }
+
+    private func enqueue(_ submission: Submission) {
+        guard self.phase == .ready || self.phase == .stopping, let tag = self.machine.drawTag()
+        else {
+            self.refuse(submission, .noLeader)
+            return
+        }
+        let head = submission.head(tag)
+        let receipt = self.store(submission, tag: tag, head: head)
+        let message = Enqueue(
+            envelope: submission.envelope, destinations: submission.destinations,
+            receipt: receipt, acceptedAt: SystemClock.wallTime(),
+            receivedFrom: submission.receivedFrom)
+        var body: MessageBody?
+        if self.delivers, !submission.pieces.isEmpty || submission.contentBytes == 0 {
+            body = MessageBody(parts: [head] + submission.pieces)
+        }
+        self.propose(
+            self.machine.command(tag, .enqueue(message)), .submission(submission, body, tag))
+    }
+
+    /// Appends the body's end (for a small one: the whole) to the journal.
+    private func store(_ submission: Submission, tag: Tag, head: ByteBuffer) -> BodyReceipt {
+        let digest: BodyDigest
+        let blockBytes: UInt64
+        switch submission.content {
+        case .whole(let whole):
+            digest = BodyDigest(whole.digest)
+            blockBytes = UInt64(whole.blocks.count)
+            head.withUnsafeReadableBytes { head in
+                _ = whole.blocks.withUnsafeBytes { blocks in
+                    self.storage.appendBody(
+                        tag: tag, head: head, blocks: blocks, blockCount: whole.blockCount,
+                        contentBytes: submission.contentBytes, digest: digest)
+                }
+            }
+        case .streamed(let streamed):
+            digest = BodyDigest(streamed.digest)
+            blockBytes = streamed.storedBytes
+            _ = head.withUnsafeReadableBytes { head in
+                self.storage.endStream(
+                    streamed.stream, tag: tag, head: head, blockCount: streamed.blockCount,
+                    contentBytes: submission.contentBytes, digest: digest)
+            }
+        }
+        let headBytes = UInt64(head.readableBytes)
+        return BodyReceipt(
+            originalBytes: submission.contentBytes + headBytes, storedBytes: blockBytes + headBytes,
+            digest: digest, holders: self.holders)
+    }
+
+    func refuse(_ submission: Submission, _ refusal: IntakeRefusal) {
+        if case .streamed(let streamed) = submission.content {
+            self.storage.abandon(streamed.stream)
+        }
+        guard let bound = submission.body, let loop = submission.loop else { return }
+        // Never inside `finish`: the session is still busy with its own action.
+        loop.execute { bound.value.decide(.refused(refusal)) }
+    }
+
+    /// A report of ours: stored and enqueued by the command that clears the debt.
+    func submitReport(
+        _ report: ReportID, envelope: Envelope, destinations: [String], content: ByteBuffer,
+        head: @escaping @Sendable (Tag) -> ByteBuffer
+    ) {
+        guard let tag = self.machine.drawTag() else { return }
+        let submission = self.reportSubmission(
+            envelope: envelope, destinations: destinations, content: content, head: head)
+        let receipt = self.store(submission, tag: tag, head: head(tag))
+        let message = Enqueue(
+            envelope: envelope, destinations: destinations, receipt: receipt,
+            acceptedAt: SystemClock.wallTime(), receivedFrom: "")
+        self.propose(
+            self.machine.command(tag, .report(of: report, message: message)), .nothing)
+    }
+
+    /// Blocks and digest of a report, which is small: all of it is in memory.
+    private func reportSubmission(
+        envelope: Envelope, destinations: [String], content: ByteBuffer,
+        head: @escaping @Sendable (Tag) -> ByteBuffer
+    ) -> Submission {
+        var blocks: [UInt8] = []
+        var blockCount = 0
+        var rest = content
+        var digest = SHA256()
+        while rest.readableBytes > 0,
+            let piece = rest.readSlice(length: min(IncomingBody.blockBytes, rest.readableBytes))
+        {
+            piece.withUnsafeReadableBytes {
+                digest.update($0)
+                BlockCodec.encode($0, into: &blocks)
+            }
+            blockCount += 1
+        }
+        return Submission(
+            envelope: envelope, destinations: destinations, receivedFrom: "", head: head,
+            content: .whole(
+                Submission.Whole(blocks: blocks, blockCount: blockCount, digest: digest.finish())),
+            contentBytes: UInt64(content.readableBytes), pieces: [], body: nil, loop: nil)
+    }
+}
+
+extension BodyDigest {
+    init(_ digest: Digest256) {
+        self.init(a: digest.a, b: digest.b, c: digest.c, d: digest.d)
+    }
+}

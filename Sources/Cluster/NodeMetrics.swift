@@ -1,0 +1,45 @@
+// NodeMetrics.swift - what the node counts for Prometheus. Handles are made once.
+
+import MailQueue
+import Metrics
+import Primitives
+
+struct NodeMetrics: Sendable {
+    private let takeover = Counter(
+        label: "posthouse_possible_duplicates_total", dimensions: [("cause", "takeover")])
+    private let reply = Counter(
+        label: "posthouse_possible_duplicates_total", dimensions: [("cause", "reply")])
+    private let leases = Gauge(label: "posthouse_leases")
+    private let leader = Gauge(label: "posthouse_leader")
+    private let term = Gauge(label: "posthouse_term")
+    private let lag = Gauge(label: "posthouse_commit_lag")
+    private let diskFree = Gauge(label: "posthouse_disk_free_ratio")
+    private let commit = Timer(label: "posthouse_commit_seconds")
+    private let states: [Gauge] = ["due", "leased", "deferred", "held"].map {
+        Gauge(label: "posthouse_queue_messages", dimensions: [("state", $0)])
+    }
+
+    func duplicates(_ cause: DuplicateCause, _ count: UInt32) {
+        switch cause {
+        case .takeover: self.takeover.increment(by: Int64(count))
+        case .reply: self.reply.increment(by: Int64(count))
+        }
+    }
+
+    /// From proposal to result.
+    func committed(in duration: Duration) { self.commit.recordNanoseconds(duration.inNanoseconds) }
+
+    func sample(
+        due: Int, leased: Int, deferred: Int, held: Int, leases: Int, isLeader: Bool, term: UInt64,
+        lag: UInt64, diskFreeRatio: Double
+    ) {
+        for (gauge, value) in zip(self.states, [due, leased, deferred, held]) {
+            gauge.record(Int64(value))
+        }
+        self.leases.record(Int64(leases))
+        self.leader.record(isLeader ? 1 : 0)
+        self.term.record(Int64(term))
+        self.lag.record(Int64(lag))
+        self.diskFree.record(diskFreeRatio)
+    }
+}

@@ -1,0 +1,295 @@
+// NodeStart.swift - from a data directory to a node that takes mail, and back.
+//
+// Start     1 storage finds what is there. 2 The queue is made of the newest checkpoint and the
+//           entries after it; a single voter's entries are all committed. 3 A term of its own is
+//           stored. 4 The session is opened as replayed: leases of the one before are free, and
+//           count as possible duplicates when they are granted again. 5 Ready.
+// Stop      new mail is refused, deliveries end, the session is closed (its leases need no
+//           hold-down), a checkpoint is made, the journal is closed.
+
+package import Logging
+import MailQueue
+package import NIOCore
+import Networking
+package import OpenSSL
+package import Primitives
+package import Settings
+import Spool
+package import Storage
+import Synchronization
+
+/// Why a node cannot start; the operator reads `remedy`.
+package enum NodeStartError: Error {
+    case storage(StorageError)
+    /// What storage gave back whole is not what the queue wrote: a fault of ours.
+    case state(CodecError)
+
+    package var remedy: String {
+        switch self {
+        case .storage(let error): error.remedy
+        case .state(let error):
+            "The queue's state on disk cannot be read (\(error)). Keep the data directory and report this; start with an empty one."
+        }
+    }
+}
+
+/// A started node and its doors.
+package struct RunningNode: Sendable {
+    package let intake: Intake
+    package let desk: LeaseDesk
+    package let view: ClusterView
+    let node: Node
+}
+
+extension RunningNode {
+    /// Opens the data directory and brings the queue back. Blocks: not on an event loop.
+    ///
+    /// - Parameters:
+    ///   - loops: of all sessions; the first carries the node.
+    ///   - fault: the disk has failed; nothing is acknowledged any more, end the process with 70.
+    package static func open(
+        _ settings: Settings, loops: any EventLoopGroup, logger: Logger,
+        fault: @escaping @Sendable (StorageError) -> Void
+    ) throws(NodeStartError) -> RunningNode {
+        let storage: Storage
+        let recovery: Recovery
+        do {
+            (storage, recovery) = try Storage.open(
+                directory: settings.node.data, node: settings.node.name,
+                incarnation: Incarnation(raw: Secrets.randomWord() | 1),
+                cluster: ClusterID(raw: Secrets.randomWord() | 1))
+        } catch {
+            throw .storage(error)
+        }
+        let restored: Restored
+        do {
+            restored = try Restored(recovery)
+        } catch let error as CodecError {
+            throw .state(error)
+        } catch let error as StorageError {
+            throw .storage(error)
+        } catch {
+            unreachable("an error of another kind: \(error)")
+        }
+        let node = Node(
+            loop: loops.next(), storage: storage, identity: recovery.identity, settings: settings,
+            clusterSettings: ClusterSettings(settings), machine: restored.machine(recovery),
+            logger: logger)
+        for damage in recovery.damage {
+            logger.warning(
+                "damage found at start",
+                metadata: [
+                    "file": "\(damage.file)", "offset": "\(damage.offset)",
+                    "kind": "\(damage.kind)",
+                ])
+        }
+        storage.start(node.storageEvents(fault: fault))
+        return RunningNode(
+            intake: Intake(node: node, loops: loops), desk: LeaseDesk(node: node),
+            view: ClusterView(node: node, settings: settings), node: node)
+    }
+}
+
+/// The queue as it was when the last process ended.
+private struct Restored: ~Copyable {
+    var queue: MailQueue
+    var index: UInt64
+    var term: UInt64
+    /// Of the newest entry or checkpoint; nil: there is none.
+    var newest: NodeMeta?
+
+    init(_ recovery: Recovery) throws {
+        var index: UInt64 = recovery.checkpoint?.appliedIndex ?? 0
+        var term: UInt64 = recovery.checkpoint?.appliedTerm ?? 0
+        var newest = try recovery.checkpoint.map { try NodeMeta.decode($0.meta).0 }
+        var queue = try Self.checkpointed(recovery)
+        var ignored: [Effect] = []
+        for stored in recovery.entries where stored.index > index {
+            let entry = try LogEntry(index: stored.index, term: stored.term, bytes: stored.bytes)
+            _ = queue.apply(
+                entry.command, index: entry.index, stamp: entry.stamp, effects: &ignored)
+            ignored.removeAll(keepingCapacity: true)
+            index = entry.index
+            term = entry.term
+            newest = NodeMeta(stamp: entry.stamp, wall: entry.wall)
+        }
+        self.queue = queue
+        self.index = index
+        self.term = term
+        self.newest = newest
+    }
+
+    /// The queue of the newest checkpoint; an empty one if there is none.
+    private static func checkpointed(_ recovery: Recovery) throws -> MailQueue {
+        guard let checkpoint = recovery.checkpoint else { return MailQueue() }
+        var queue = try MailQueue(restoring: NodeMeta.decode(checkpoint.meta).queue)
+        var damaged: CodecError?
+        try recovery.forEachRow { key, row in
+            guard damaged == nil else { return }
+            do throws(CodecError) {
+                try queue.restore(key: Array(key), row: Array(row))
+            } catch {
+                damaged = error
+            }
+        }
+        if let damaged { throw damaged }
+        try queue.finishRestoring()
+        return queue
+    }
+
+    /// The machine that goes on from here, in a term of its own.
+    consuming func machine(_ recovery: Recovery) -> NodeMachine {
+        let now = SystemClock.bootTime()
+        let stamp = max(self.queue.time, self.newest?.stamp ?? .zero)
+        let stopped = self.newest.map { SystemClock.wallTime() - $0.wall } ?? .zero
+        let clock = QueueClock(last: stamp, stopped: stopped, now: now)
+        let term = max(recovery.hardState.term, self.term) + 1
+        return NodeMachine(
+            queue: self.queue, index: self.index, indexTerm: self.term, term: term, clock: clock)
+    }
+}
+
+extension RunningNode {
+    /// Opens the session; returns when the node is ready to take mail.
+    package func start() async {
+        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+            self.node.onLoop { $0.begin { continuation.resume() } }
+        }
+    }
+
+    /// From now on new mail is refused with 421; what is under way goes on.
+    package func refuseNewMail() {
+        self.node.onLoop {
+            $0.phase = .stopping
+            $0.updateObstacle()
+        }
+    }
+
+    /// Closes the session and the journal. Deliveries and receptions have ended before.
+    package func stop() async {
+        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+            self.node.onLoop { $0.end { continuation.resume() } }
+        }
+        self.node.storage.close()
+    }
+
+    /// Replaces what may change at run time: retry, expiry, notices, limits. Others keep.
+    package func reload(_ settings: Settings) {
+        self.node.onLoop { $0.use(ClusterSettings(settings)) }
+        self.view.use(RouteTable(settings))
+        self.node.shared.connectionsPerDestination.store(
+            settings.delivery.connectionsPerDestination, ordering: .relaxed)
+    }
+}
+
+extension Node {
+    func storageEvents(fault: @escaping @Sendable (StorageError) -> Void) -> StorageEvents {
+        StorageEvents(
+            progress: { self.journalProgressed(to: $0) },
+            fault: fault,
+            relieved: { self.resumePaused() },
+            level: { level in
+                self.loop.execute { self.spaceChanged(to: level) }
+            },
+            checkpointWanted: { self.checkpointWanted(upTo: $0) },
+            alarm: { label in
+                self.logger.error("storage alarm", metadata: ["alarm": "\(label)"])
+                self.loop.execute { self.raise(label.text) }
+            },
+            prove: { tags, answer in
+                self.loop.execute { answer(self.prove(tags)) }
+            })
+    }
+
+    /// Which of these bodies are garbage by proof, on the applied state (invariant 3).
+    private func prove(_ tags: [Tag]) -> GarbageAnswer {
+        let holder = self.holders[0]
+        return GarbageAnswer(
+            mayDelete: tags.map { self.machine.queue.bodyState($0, on: holder) == .garbage },
+            live: self.machine.queue.counts.messages)
+    }
+
+    private func spaceChanged(to level: SpaceLevel) {
+        self.updateObstacle()
+        switch level {
+        case .normal:
+            self.logger.notice("disk space is enough again")
+            self.alarms.removeAll { $0 == "disk" }
+        case .low:
+            self.logger.error("disk space is low: new mail is refused with 452")
+            self.raise("disk")
+        case .reserve:
+            self.logger.error("disk is full: only outcomes are written, into the reserve")
+            self.raise("disk")
+        }
+    }
+
+    private func raise(_ alarm: String) {
+        if !self.alarms.contains(alarm) { self.alarms.append(alarm) }
+    }
+
+    fileprivate func begin(_ ready: @escaping @Sendable () -> Void) {
+        self.checkpoint.index = self.machine.appliedIndex
+        self.checkpoint.madeAt = SystemClock.bootTime()
+        self.storage.appendHardState(
+            HardState(term: self.machine.term, vote: self.identity.incarnation))
+        if self.machine.queue.settings != self.clusterSettings {
+            self.propose(QueueCommand(.settings(self.clusterSettings)), .nothing)
+        }
+        let open = OpenSession(
+            node: self.identity.node, incarnation: self.identity.incarnation,
+            boot: self.identity.boot, nonce: Secrets.randomWord(), credit: self.credit,
+            replayed: true, delivers: self.delivers)
+        self.propose(
+            self.machine.openSession(open),
+            .answer { result in
+                guard case .sessionOpened = result else {
+                    unreachable("the only node's session is refused: \(result)")
+                }
+                self.phase = .ready
+                self.startTimers()
+                self.updateObstacle()
+                ready()
+            })
+    }
+
+    fileprivate func end(_ ended: @escaping @Sendable () -> Void) {
+        self.phase = .stopping
+        self.updateObstacle()
+        for timer in self.timers { timer.cancel() }
+        self.wake?.cancel()
+        self.propose(
+            .closeSession,
+            .answer { _ in
+                self.phase = .stopped
+                self.shared.lapsesAt.store(0, ordering: .relaxed)
+                self.lastCheckpoint(ended)
+            })
+    }
+
+    /// The last checkpoint makes the next start quick; without room for it the journal serves.
+    private func lastCheckpoint(_ ended: @escaping @Sendable () -> Void) {
+        guard !self.checkpoint.isRunning else {
+            self.loop.scheduleTask(in: .milliseconds(10)) { self.lastCheckpoint(ended) }
+            return
+        }
+        self.makeCheckpoint { _ in ended() }
+    }
+
+    fileprivate func use(_ settings: ClusterSettings) {
+        self.clusterSettings = settings
+        if self.phase == .ready, self.machine.queue.settings != settings {
+            self.propose(QueueCommand(.settings(settings)), .nothing)
+        }
+    }
+}
+
+extension ClusterSettings {
+    init(_ settings: Settings) {
+        self.init()
+        self.retry = settings.delivery.retry
+        self.expire = settings.delivery.expire
+        self.delayNotice = settings.delivery.delayNotice
+        self.connectionsPerDestination = UInt32(settings.delivery.connectionsPerDestination)
+    }
+}

@@ -1,0 +1,194 @@
+// NodeUpkeep.swift - what happens by itself: renewals, ticks, time limits, checkpoints, alarms.
+
+import Logging
+import MailQueue
+import NIOCore
+import Networking
+import Primitives
+import Spool
+import Storage
+import Synchronization
+
+/// Where the last checkpoint stands, and whether one is being written.
+struct CheckpointState {
+    /// Entries applied since the last one; a long tail makes a restart slow.
+    static let entriesMax: UInt64 = 200_000
+    /// With anything applied at all, a checkpoint is made after this time.
+    static let interval = Duration.seconds(60)
+
+    var isRunning = false
+    /// Everything up to here is in the newest checkpoint.
+    var index: UInt64 = 0
+    var madeAt = Instant.zero
+    /// The journal waits for a checkpoint up to here; 0: it does not wait.
+    var wanted: UInt64 = 0
+    /// Not saved by a checkpoint that failed for want of space: goes into the next.
+    var unsaved: [RowChange] = []
+}
+
+extension Node {
+    /// While anything waits, queue time is brought into the log at least this often.
+    private static let tickInterval = Duration.seconds(30)
+
+    func startTimers() {
+        self.timers.append(
+            self.loop.scheduleRepeatedTask(
+                initialDelay: .zero, delay: .nanoseconds(LeaseClock.renewal.inNanoseconds)
+            ) { _ in self.renew() })
+        self.timers.append(
+            self.loop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in
+                self.eachSecond()
+            })
+    }
+
+    /// The session's renewal. This node is its own leader, and the only voter: the quorum round is
+    /// itself. A node that was stopped for longer than T finds its leases lapsed until this runs.
+    private func renew() {
+        guard self.machine.session != .none, self.phase == .ready || self.phase == .stopping
+        else { return }
+        let now = SystemClock.bootTime()
+        if let lapsed = self.leaseClock.lapsesAt, lapsed <= now { self.taker?.lapse() }
+        self.leaseClock.renewed(sentAt: now)
+        self.shared.lapsesAt.store(
+            self.leaseClock.lapsesAt?.nanoseconds ?? 0, ordering: .relaxed)
+    }
+
+    private func eachSecond() {
+        self.rates.accepted.sample()
+        self.rates.delivered.sample()
+        self.rates.deferred.sample()
+        self.rates.bounced.sample()
+        let now = SystemClock.bootTime()
+        self.giveUpOverdue(now)
+        self.checkpointIfWanted(now)
+        self.updateObstacle()
+        self.sampleMetrics()
+        let waiting = self.machine.queue.counts.messages > 0
+        let stamped = self.machine.queue.time
+        if self.phase == .ready, waiting, self.waiters.isEmpty,
+            self.machine.queueTime(at: now) - stamped >= Self.tickInterval
+        {
+            self.propose(QueueCommand(.tick), .nothing)
+        }
+    }
+
+    private func sampleMetrics() {
+        let counts = self.machine.queue.counts
+        let disk = self.storage.statistics()
+        self.metrics.sample(
+            due: counts.due, leased: counts.leased, deferred: counts.deferred, held: counts.held,
+            leases: counts.leased, isLeader: true, term: self.machine.term,
+            lag: UInt64(self.machine.backlog),
+            diskFreeRatio: Double(disk.freeBytes) / Double(max(1, disk.totalBytes)))
+    }
+
+    /// Clients that have waited `commit_timeout` for their result are told 451 4.4.5. The entry
+    /// may still be applied: then it is cancelled (the client will send the message again).
+    private func giveUpOverdue(_ now: Instant) {
+        for place in 0..<self.waiters.count {
+            let waiter = self.waiters[place]
+            guard now - waiter.proposedAt >= self.commitTimeout else { return }
+            guard case .submission(let submission, _, let tag) = waiter.purpose else { continue }
+            self.waiters[place].purpose = .givenUp(tag)
+            guard let bound = submission.body, let loop = submission.loop else { continue }
+            loop.execute { bound.value.decide(.refused(.timedOut)) }
+        }
+    }
+
+    /// What new mail meets now.
+    func updateObstacle() {
+        let obstacle: Obstacle
+        switch self.phase {
+        case .starting: obstacle = .noLeader
+        case .stopping, .stopped: obstacle = .stopping
+        case .ready: obstacle = self.storage.level == .normal ? .none : .full
+        }
+        self.shared.obstacle.store(obstacle.rawValue, ordering: .relaxed)
+    }
+
+    // MARK: Checkpoints
+
+    /// The journal asks for a checkpoint, to be able to drop a segment. From a storage thread.
+    func checkpointWanted(upTo index: UInt64) {
+        self.loop.execute {
+            self.checkpoint.wanted = max(self.checkpoint.wanted, index)
+            self.checkpointIfWanted(SystemClock.bootTime())
+        }
+    }
+
+    private func checkpointIfWanted(_ now: Instant) {
+        let applied = self.machine.appliedIndex
+        let behind = applied - self.checkpoint.index
+        let wanted = self.checkpoint.wanted > self.checkpoint.index
+        guard !self.checkpoint.isRunning, behind > 0,
+            wanted || behind >= CheckpointState.entriesMax
+                || now - self.checkpoint.madeAt >= CheckpointState.interval
+        else { return }
+        self.makeCheckpoint { _ in }
+    }
+
+    /// Saves the rows changed since the last checkpoint.
+    ///
+    /// - Parameter completion: on the node's loop.
+    func makeCheckpoint(_ completion: @escaping @Sendable (StorageError?) -> Void) {
+        let delta = self.machine.takeDirty()
+        let index = self.machine.appliedIndex
+        let changes = self.checkpoint.unsaved + Self.changes(delta)
+        self.checkpoint.unsaved = []
+        self.checkpoint.isRunning = true
+        let meta = CheckpointMeta(
+            appliedIndex: index, appliedTerm: self.machine.appliedTerm,
+            meta: NodeMeta(stamp: self.machine.queue.time, wall: SystemClock.wallTime())
+                .encoded(queue: delta.meta))
+        self.storage.checkpoint(changes, meta: meta) { error in
+            self.loop.execute {
+                self.checkpoint.isRunning = false
+                self.checkpoint.madeAt = SystemClock.bootTime()
+                if error == nil {
+                    self.checkpoint.index = index
+                } else {
+                    self.checkpoint.unsaved = changes
+                }
+                completion(error)
+            }
+        }
+    }
+}
+
+extension Node {
+    /// The queue's rows as storage takes them.
+    private static func changes(_ delta: CheckpointDelta) -> [RowChange] {
+        var changes: [RowChange] = []
+        changes.reserveCapacity(delta.upserts.count + delta.deletes.count)
+        for key in delta.deletes { changes.append(RowChange(key: key, row: nil)) }
+        for (key, row) in delta.upserts { changes.append(RowChange(key: key, row: row)) }
+        return changes
+    }
+}
+
+/// What the node keeps beside the queue's own meta blob.
+struct NodeMeta {
+    /// Queue time and wall clock belong together: after a stop, time goes on by their difference.
+    var stamp: QueueTime
+    var wall: WallTime
+
+    func encoded(queue: [UInt8]) -> [UInt8] {
+        var writer = ByteWriter(capacity: queue.count + 32)
+        writer.u8(1)
+        writer.varint(self.stamp.milliseconds)
+        writer.varint(UInt64(max(0, self.wall.milliseconds)))
+        writer.blob(queue)
+        return writer.bytes
+    }
+
+    /// The node's part and the queue's.
+    static func decode(_ bytes: [UInt8]) throws(CodecError) -> (NodeMeta, queue: [UInt8]) {
+        var reader = ByteReader(bytes)
+        guard try reader.u8() == 1 else { throw .unknown("meta") }
+        let stamp = QueueTime(milliseconds: try reader.varint())
+        let wall = WallTime(milliseconds: Int64(truncatingIfNeeded: try reader.varint()))
+        let queue = try reader.blob(atMost: 1 << 30)
+        try reader.finish()
+        return (NodeMeta(stamp: stamp, wall: wall), queue)
+    }
+}

@@ -1,0 +1,122 @@
+// NodeWork.swift - leases out, outcomes in; the leader's search for more work.
+
+import MailQueue
+package import NIOCore
+import Networking
+import OpenSSL
+import Primitives
+import SMTP
+import Spool
+import Storage
+import Synchronization
+
+extension Node {
+    /// Deliveries of one batch of grants.
+    private static let grantBatch = 1000
+
+
+    // MARK: Out
+
+    func leasedDelivery(_ id: DeliveryID) -> LeasedDelivery? {
+        guard let work = self.machine.queue.work(id) else { return nil }
+        let envelope = work.envelope
+        return LeasedDelivery(
+            id: id, attempt: work.attempt, destination: work.destination, sender: envelope.sender,
+            eightBit: envelope.eightBit, utf8: envelope.utf8, ret: envelope.ret,
+            envid: envelope.envid, recipients: work.recipients.map { ($0.index, $0.recipient) },
+            originalBytes: work.originalBytes, acceptedAt: work.acceptedAt,
+            body: self.recentBodies[id.message])
+    }
+
+    func leasedReport(_ id: ReportID) -> LeasedReport? {
+        guard let work = self.machine.queue.reportWork(id) else { return nil }
+        return LeasedReport(
+            id: id, content: work.content, original: work.original, acceptedAt: work.acceptedAt,
+            originalBytes: work.originalBytes, expiresAt: work.expiresAt)
+    }
+
+    /// The leader looks for what is due and proposes grants; sleeps until the next thing is due.
+    /// One batch at a time: none is computed from a state that the last is about to change.
+    func dispatch() {
+        guard self.phase == .ready, self.grantsInFlight == 0
+        else { return }
+        let now = SystemClock.bootTime()
+        let commands = self.machine.nextWork(at: now, limit: Self.grantBatch)
+        for command in commands {
+            self.grantsInFlight += 1
+            self.propose(command, .grant)
+        }
+        if commands.isEmpty { self.sleepUntilDue(now) }
+    }
+
+    private func sleepUntilDue(_ now: Instant) {
+        self.wake?.cancel()
+        self.wake = nil
+        guard let due = self.machine.queue.nextWake else { return }
+        let wait = max(.milliseconds(1), due - self.machine.queueTime(at: now))
+        self.wake = self.loop.scheduleTask(in: .nanoseconds(wait.inNanoseconds)) {
+            self.dispatch()
+        }
+    }
+
+    // MARK: In
+
+    func settle(_ outcome: DeliveryOutcome) {
+        for (_, verdict) in outcome.verdicts {
+            switch verdict.kind {
+            case .delivered, .relayed: self.rates.delivered.add()
+            case .deferred: self.rates.deferred.add()
+            case .failed: self.rates.bounced.add()
+            }
+        }
+        let lines = outcome.verdicts.map { Outcome.Line(recipient: $0.index, verdict: $0.verdict) }
+        self.propose(
+            .outcome(
+                Outcome(
+                    delivery: outcome.delivery, attempt: outcome.attempt, lines: lines,
+                    endsLease: outcome.endsLease)),
+            .nothing)
+    }
+
+    func clearSuspension(of destination: String) {
+        guard self.machine.queue.remembersSuspension(of: destination) else { return }
+        self.propose(.clearSuspension(destination: destination), .nothing)
+    }
+
+    /// Connections of this node to one destination: the whole limit, while it is alone.
+    var shareOfDestination: Int { self.shared.connectionsPerDestination.load(ordering: .relaxed) }
+
+    /// Read on any thread, right before a final dot.
+    var mayFinish: Bool {
+        let lapses = Instant(nanoseconds: self.shared.lapsesAt.load(ordering: .relaxed))
+        return SystemClock.bootTime() + LeaseClock.guardTime <= lapses
+    }
+
+    /// Head and content, from the journal.
+    func readBody(
+        of message: Tag, on loop: any EventLoop,
+        _ answer: @escaping (Result<MessageBody, BodyReadError>) -> Void
+    ) {
+        let bound = NIOLoopBound(answer, eventLoop: loop)
+        self.storage.readBody(message) { result in
+            let body = Self.check(result)
+            loop.execute { bound.value(body) }
+        }
+    }
+
+    /// The digest stands for the content; the record's checksum stands for the head.
+    private static func check(
+        _ result: Result<StoredBody, BodyError>
+    ) -> Result<MessageBody, BodyReadError> {
+        switch result {
+        case .failure: return .failure(.unavailable)
+        case .success(let body):
+            let digest = SHA256.digest(body.content)
+            guard
+                BodyDigest(a: digest.a, b: digest.b, c: digest.c, d: digest.d) == body.digest
+            else { return .failure(.unavailable) }
+            return .success(
+                MessageBody(parts: [ByteBuffer(bytes: body.head), ByteBuffer(bytes: body.content)]))
+        }
+    }
+}

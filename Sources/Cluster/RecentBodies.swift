@@ -1,0 +1,36 @@
+// RecentBodies.swift - bodies that came in moments ago, for the first attempt.
+//
+// Limits    `bytesMax` in all; the oldest go first. Losing one costs a read, never mail.
+
+import NIOCore
+import Primitives
+
+/// First in, first out, by bytes.
+struct RecentBodies {
+    /// Content that is kept in memory over all messages.
+    static let bytesMax = 64 << 20
+
+    private var bodies: [Tag: MessageBody] = [:]
+    private var order = RingBuffer<Tag>(capacity: 256)
+    private var bytes = 0
+
+    subscript(tag: Tag) -> MessageBody? { self.bodies[tag] }
+
+    mutating func insert(_ tag: Tag, _ body: MessageBody) {
+        self.bodies[tag] = body
+        self.order.append(tag)
+        self.bytes += body.byteCount
+        while self.bytes > Self.bytesMax, let oldest = self.order.popFirst() { self.forget(oldest) }
+    }
+
+    mutating func remove(_ tag: Tag) {
+        self.forget(tag)
+        // Names whose body has gone are dropped from the front: the ring stays short while mail
+        // is delivered in about the order in which it came.
+        while let first = self.order.first, self.bodies[first] == nil { _ = self.order.popFirst() }
+    }
+
+    private mutating func forget(_ tag: Tag) {
+        if let body = self.bodies.removeValue(forKey: tag) { self.bytes -= body.byteCount }
+    }
+}
