@@ -1,0 +1,113 @@
+// MetricCatalogue.swift - every metric once: name, kind, labels, meaning, when to be alarmed.
+//
+// `Docs/Metrics.md` is printed from it; a test finds metrics in the sources that are not here.
+
+package enum MetricCatalogue {
+    package struct Entry: Sendable {
+        package var name: String
+        var kind: MetricKind
+        var labels: String
+        package var meaning: String
+        var alert: String
+    }
+
+    package static func entry(_ name: String) -> Entry? { self.byName[name] }
+
+    private static let byName = Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0) })
+
+    private static func entry(
+        _ name: String, _ kind: MetricKind, _ meaning: String, labels: String = "",
+        alert: String = ""
+    ) -> Entry {
+        Entry(
+            name: "posthouse_\(name)", kind: kind, labels: labels, meaning: meaning, alert: alert)
+    }
+
+    package static let all: [Entry] = mail + node + storage
+
+    private static let mail: [Entry] = [
+        entry(
+            "accepted_total", .counter, "Messages answered 250 here.",
+            alert: "no increase for an hour in which it is usual"),
+        entry("accepted_bytes_total", .counter, "Bytes of the messages answered 250 here."),
+        entry(
+            "replies_total", .counter, "Replies to clients by their first digit.",
+            labels: "class: 2, 3, 4, 5", alert: "class 4 above 10 % for 15 min"),
+        entry(
+            "connections_total", .counter, "Connections of clients.", labels: "result"),
+        entry(
+            "auth_failures_total", .counter, "AUTH commands that failed.",
+            alert: "> 1/s for 15 min: somebody guesses passwords"),
+        entry("tls_failures_total", .counter, "TLS handshakes with clients that failed."),
+        entry("delivered_total", .counter, "Recipients that the next host took."),
+        entry(
+            "deferred_total", .counter, "Recipients whose attempt is to be repeated.",
+            alert: "more than 30 % of all attempts for 15 min"),
+        entry(
+            "failed_total", .counter, "Recipients that ended without delivery.",
+            alert: "more than 5 % of all ends for 15 min"),
+        entry(
+            "possible_duplicates_total", .counter,
+            "Recipients that may have got a message twice.", labels: "cause: takeover, reply",
+            alert: "any increase without the death of a node"),
+        entry(
+            "reply_seconds", .histogram, "From the last byte of a message to its reply.",
+            alert: "p99 > 1 s for 10 min"),
+        entry(
+            "delivery_connections", .gauge, "Connections to other hosts that are open now."),
+        entry(
+            "sessions", .gauge, "SMTP sessions of clients that are open now.",
+            alert: "near relay.max_sessions"),
+    ]
+
+    private static let node: [Entry] = [
+        entry(
+            "queue_messages", .gauge, "Deliveries in the queue.",
+            labels: "state: due, leased, deferred, held",
+            alert: "due > 1,000 and growing for 10 min"),
+        entry("leases", .gauge, "Deliveries that this node may attempt now."),
+        entry(
+            "leader", .gauge, "1 on the node that leads the cluster, else 0.",
+            alert: "the maximum over all nodes is 0 for 1 min"),
+        entry("term", .gauge, "The cluster's term.", alert: "four or more changes in 15 min"),
+        entry(
+            "commit_lag", .gauge, "Log entries that are written and not applied.",
+            alert: "> 10,000 for 5 min"),
+        entry("commit_seconds", .histogram, "From the proposal of a command to its result."),
+        entry("build_info", .gauge, "Always 1.", labels: "version"),
+        entry(
+            "metrics_dropped", .gauge, "Series that are beyond a limit and not shown.",
+            alert: "> 0"),
+    ]
+
+    private static let storage: [Entry] = [
+        entry(
+            "journal_sync_seconds", .histogram, "One sync of the journal; mail waits for it.",
+            alert: "p99 > 100 ms for 10 min"),
+        entry(
+            "disk_free_ratio", .gauge, "Free part of the data directory's file system.",
+            alert: "< 0.1"),
+        entry(
+            "body_repairs_total", .counter, "Bodies copied again because a copy was lost.",
+            alert: "any increase without the loss of a disk"),
+    ]
+
+    /// `Docs/Metrics.md`.
+    package static var reference: String {
+        var lines = [
+            "# Metrics", "",
+            "Generated from `Sources/Admin/MetricCatalogue.swift`; do not edit.", "",
+            "`GET /metrics` on `admin.listen` answers with Prometheus text. Durations are "
+                + "histograms in seconds. Addresses never stand in labels. Beside these there are "
+                + "`process_cpu_seconds_total`, `process_resident_memory_bytes`, "
+                + "`process_open_fds` and `process_threads`.", "",
+            "| name | kind | labels | meaning | be alarmed when |", "|---|---|---|---|---|",
+        ]
+        for entry in self.all.sorted(by: { $0.name < $1.name }) {
+            lines.append(
+                "| `\(entry.name)` | \(entry.kind.rawValue) | \(entry.labels) | \(entry.meaning) "
+                    + "| \(entry.alert) |")
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+}
