@@ -1,0 +1,108 @@
+// ClientConnection+Body.swift - the message behind 354, and its final dot.
+//
+// Takes     the body of the current piece; the channel's writability.
+// Gives     small messages as one write with the dot and the next transaction's commands; large
+//           ones as slices, and only their end with the dot.
+// Durable   nothing; but the dot leaves only with the desk's permission, asked right before.
+// Standard  RFC 5321 §4.1.1.4, §4.5.2, §4.5.3.2.5; RFC 2920 §3.1.
+
+import Cluster
+import NIOCore
+import Networking
+import Primitives
+import SMTP
+
+/// What is left of a large message.
+struct OutgoingBody {
+    /// In order; the first is partly sent.
+    var parts: ArraySlice<ByteBuffer>
+    var bytes: Int
+    var stuffer = DotStuffer()
+}
+
+extension ClientConnection {
+    enum BodyLimit {
+        /// The final write: the rest of the message and the dot.
+        static let finalBytes = 65_536
+        /// One slice of a large message.
+        static let sliceBytes = 131_072
+    }
+
+    /// 354 has come.
+    func sendBody() {
+        guard let lease = self.current?.lease, let body = lease.body else {
+            unreachable("a body that nobody has")
+        }
+        var parts = body.parts[...]
+        if self.session.options.dialect == .lmtp {
+            parts.insert(ByteBuffer(string: Piece.returnPath(lease.delivery.sender)), at: 0)
+        }
+        let bytes = parts.reduce(0) { $0 + $1.readableBytes }
+        var outgoing = OutgoingBody(parts: parts, bytes: bytes)
+        if bytes <= BodyLimit.finalBytes {
+            self.finalWrite(&outgoing)
+        } else {
+            self.outgoing = outgoing
+            self.flush()
+            self.writeSlices()
+        }
+    }
+
+    /// Writes as long as the channel takes it; the end waits until all before it has left NIO.
+    private func writeSlices() {
+        guard !self.isWritingSlices, var outgoing = self.outgoing, let context = self.context
+        else { return }
+        // A write may complete before it returns; what follows from that waits for this loop.
+        self.isWritingSlices = true
+        self.outgoing = nil
+        while outgoing.bytes > BodyLimit.finalBytes && context.channel.isWritable {
+            guard var part = outgoing.parts.popFirst() else { break }
+            let length = min(
+                part.readableBytes, BodyLimit.sliceBytes, outgoing.bytes - BodyLimit.finalBytes)
+            guard let slice = part.readSlice(length: length) else { unreachable("slice of a part") }
+            if part.readableBytes > 0 { outgoing.parts.insert(part, at: outgoing.parts.startIndex) }
+            outgoing.bytes -= length
+            outgoing.stuffer.slices(slice) { piece in
+                context.write(Self.wrapOutboundOut(piece), promise: nil)
+            }
+            self.unwrittenSlices += 1
+            let promise = context.eventLoop.makePromise(of: Void.self)
+            promise.futureResult.assumeIsolated().whenSuccess { self.sliceWritten() }
+            context.writeAndFlush(Self.wrapOutboundOut(ByteBuffer()), promise: promise)
+        }
+        self.isWritingSlices = false
+        self.rearm(NIODeadline.now())
+        if outgoing.bytes <= BodyLimit.finalBytes && self.unwrittenSlices == 0 {
+            self.prepareOut()
+            self.finalWrite(&outgoing)
+            self.flush()
+        } else {
+            self.outgoing = outgoing
+        }
+    }
+
+    private func sliceWritten() {
+        self.unwrittenSlices -= 1
+        self.writeSlices()
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if context.channel.isWritable { self.writeSlices() }
+        context.fireChannelWritabilityChanged()
+    }
+
+    /// The rest, the dot, and the next transaction's commands, appended to `out`.
+    private func finalWrite(_ outgoing: inout OutgoingBody) {
+        guard let lease = self.current?.lease else { unreachable("a body without a lease") }
+        guard self.desk.mayFinish(lease.delivery.id) else {
+            self.cut()
+            return
+        }
+        self.out.reserveCapacity(minimumWritableBytes: outgoing.bytes + outgoing.bytes / 64 + 512)
+        for part in outgoing.parts { outgoing.stuffer.copy(part, into: &self.out) }
+        outgoing.stuffer.end(into: &self.out)
+        self.beginBehind()
+        self.session.bodySent()
+        self.rearm(NIODeadline.now())
+    }
+}
