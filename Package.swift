@@ -137,5 +137,6 @@ let package = Package(
         tests("TidyTests", ["TidyRules"]),
         library("TidyRules", [], path: "Tests/TidyRules"),
         tool("tidy", ["TidyRules"]),
+        tool("queuebench", ["Primitives", "SMTP", "Spool", "MailQueue"]),
     ]
 )

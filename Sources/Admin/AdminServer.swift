@@ -49,9 +49,9 @@ package struct AdminServer: Sendable {
         let responder = self.responder
         let onListening = self.onListening
         let secure = self.secure
-        // Requests are logged by what they do, not by the server.
+        // Requests are logged by what they do, not by the server; it also calls its own end an error.
         var quiet = self.logger
-        quiet.logLevel = .error
+        quiet.logLevel = .critical
         let application = Application(
             responder: CallbackResponder<ClientContext> { request, context in
                 await responder.respond(to: request, from: context.client)
@@ -79,7 +79,7 @@ private struct ClientContext: RequestContext {
 
     init(source: ApplicationRequestContextSource) {
         self.coreContext = CoreRequestContextStorage(source: source)
-        self.client = source.channel.remoteAddress?.description ?? "-"
+        self.client = source.channel.remoteAddress?.ipAddress ?? "-"
     }
 }
 

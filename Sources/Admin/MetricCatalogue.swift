@@ -34,11 +34,13 @@ package enum MetricCatalogue {
             "replies_total", .counter, "Replies to clients by their first digit.",
             labels: "class: 2, 3, 4, 5", alert: "class 4 above 10 % for 15 min"),
         entry(
-            "connections_total", .counter, "Connections of clients.", labels: "result"),
+            "connections_total", .counter, "Connections of clients.", labels: "direction: in"),
         entry(
             "auth_failures_total", .counter, "AUTH commands that failed.",
             alert: "> 1/s for 15 min: somebody guesses passwords"),
-        entry("tls_failures_total", .counter, "TLS handshakes with clients that failed."),
+        entry(
+            "tls_failures_total", .counter, "TLS handshakes with clients that failed.",
+            labels: "direction: in"),
         entry("delivered_total", .counter, "Recipients that the next host took."),
         entry(
             "deferred_total", .counter, "Recipients whose attempt is to be repeated.",
@@ -57,6 +59,7 @@ package enum MetricCatalogue {
             "delivery_connections", .gauge, "Connections to other hosts that are open now."),
         entry(
             "sessions", .gauge, "SMTP sessions of clients that are open now.",
+            labels: "direction: in",
             alert: "near relay.max_sessions"),
     ]
 

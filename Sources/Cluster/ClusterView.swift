@@ -206,7 +206,7 @@ package final class ClusterView: Sendable {
 
     // MARK: The node's loop
 
-    private func propose(_ action: QueueCommand.Action) async -> CommandResult {
+    private func propose(_ action: Command.Action) async -> CommandResult {
         let node = self.node
         return await withCheckedContinuation { continuation in
             node.onLoop { $0.propose(action, .answer { continuation.resume(returning: $0) }) }

@@ -14,7 +14,7 @@ import Synchronization
 
 extension Node {
     /// Puts a command into the log. On the node's loop.
-    func propose(_ command: QueueCommand, _ purpose: Purpose) {
+    func propose(_ command: Command, _ purpose: Purpose) {
         self.loop.preconditionInEventLoop()
         let now = SystemClock.bootTime()
         let entry = self.machine.propose(command, now: now, wall: SystemClock.wallTime())
@@ -26,7 +26,7 @@ extension Node {
     }
 
     /// A command of the own session.
-    func propose(_ action: QueueCommand.Action, _ purpose: Purpose) {
+    func propose(_ action: Command.Action, _ purpose: Purpose) {
         guard let tag = self.machine.drawTag() else {
             self.answer(purpose, .refused(.sessionClosed))
             return

@@ -234,7 +234,7 @@ extension Node {
         self.storage.appendHardState(
             HardState(term: self.machine.term, vote: self.identity.incarnation))
         if self.machine.queue.settings != self.clusterSettings {
-            self.propose(QueueCommand(.settings(self.clusterSettings)), .nothing)
+            self.propose(Command(.settings(self.clusterSettings)), .nothing)
         }
         let open = OpenSession(
             node: self.identity.node, incarnation: self.identity.incarnation,
@@ -279,7 +279,7 @@ extension Node {
     fileprivate func use(_ settings: ClusterSettings) {
         self.clusterSettings = settings
         if self.phase == .ready, self.machine.queue.settings != settings {
-            self.propose(QueueCommand(.settings(settings)), .nothing)
+            self.propose(Command(.settings(settings)), .nothing)
         }
     }
 }

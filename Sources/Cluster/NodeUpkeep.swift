@@ -68,7 +68,7 @@ extension Node {
         if self.phase == .ready, waiting, self.waiters.isEmpty,
             self.machine.queueTime(at: now) - stamped >= Self.tickInterval
         {
-            self.propose(QueueCommand(.tick), .nothing)
+            self.propose(Command(.tick), .nothing)
         }
     }
 

@@ -47,7 +47,7 @@ struct VerbOptions: ParsableArguments {
             let preview = try self.act(verb, dryRun: true, client)
             let matched = preview["matched"]?.asInteger ?? 0
             if matched > 0 {
-                let noun = matched == 1 ? "message" : "messages"
+                let noun = matched == 1 ? "delivery" : "deliveries"
                 let answer = terminal.ask(
                     "\(verb.rawValue) \(Human.count(matched)) \(noun)? [y/N] ")
                 guard let answer, ["y", "yes"].contains(answer.lowercased()) else {

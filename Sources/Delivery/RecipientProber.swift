@@ -111,6 +111,8 @@ struct ProbeMemory {
     init(limit: Int = RecipientProber.Limit.remembered) { self.limit = limit }
 
     var count: Int { self.rows.count }
+    /// Names that are kept in order of age, also those that stand twice.
+    var remembered: Int { self.ages.count }
 
     mutating func ask(_ address: String, at now: Instant, _ asker: OneAnswer) -> Outcome {
         if let row = self.rows[address], now < row.until { return .known(row.answer) }

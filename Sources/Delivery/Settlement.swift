@@ -157,7 +157,7 @@ extension DeliveryLoop {
     func suspend(_ destination: Destination, _ reply: Reply) {
         let pieces = destination.takeAll()
         self.noteDead(destination)
-        self.log.debug(
+        self.log.notice(
             "destination suspended",
             metadata: [
                 "destination": "\(destination.key)", "waiting": "\(pieces.count)",
@@ -184,7 +184,7 @@ extension DeliveryLoop {
         _ circumstances: Circumstances?
     ) {
         for (_, verdict) in verdicts { self.meters.count(verdict.kind) }
-        guard self.log.logLevel <= .debug, !verdicts.isEmpty else { return }
+        guard self.log.logLevel <= .info, !verdicts.isEmpty else { return }
         // One line for each group of recipients that shares a reply.
         var start = 0
         while start < verdicts.count {
@@ -192,17 +192,28 @@ extension DeliveryLoop {
             while end < verdicts.count && verdicts[end].verdict == verdicts[start].verdict {
                 end += 1
             }
-            self.line(lease, verdicts[start].verdict, recipients: end - start, circumstances)
+            self.line(lease, verdicts[start..<end], circumstances)
             start = end
         }
     }
 
+    /// Addresses that stand in one line of the log.
+    private static let loggedRecipientsMax = 3
+
     private func line(
-        _ lease: Lease, _ verdict: Verdict, recipients: Int, _ circumstances: Circumstances?
+        _ lease: Lease, _ group: ArraySlice<(index: UInt16, verdict: Verdict)>,
+        _ circumstances: Circumstances?
     ) {
+        guard let verdict = group.first?.verdict else { return }
+        var addresses: [String] = []
+        for (index, recipient) in lease.delivery.recipients {
+            guard addresses.count < Self.loggedRecipientsMax else { break }
+            if group.contains(where: { $0.index == index }) { addresses.append(recipient.address) }
+        }
         var metadata: Logger.Metadata = [
             "id": "\(lease.delivery.id.message.text)", "attempt": "\(lease.delivery.attempt)",
-            "destination": "\(lease.delivery.destination)", "recipients": "\(recipients)",
+            "destination": "\(lease.delivery.destination)", "recipients": "\(group.count)",
+            "to": "\(addresses.joined(separator: " "))",
             "result": "\(verdict.kind)", "reply": "\(verdict.reply.summary)",
         ]
         if let circumstances {
@@ -211,6 +222,6 @@ extension DeliveryLoop {
             metadata["tls"] = "\(circumstances.tls ?? "none")"
             metadata["seconds"] = "\(circumstances.seconds)"
         }
-        self.log.debug("delivery attempt", metadata: metadata)
+        self.log.info("delivery attempt", metadata: metadata)
     }
 }

@@ -7,6 +7,11 @@ package struct JSONFault: Error, Equatable, Sendable {
     /// Bytes in front of what could not be read.
     package var offset: Int
     package var what: StaticLabel
+
+    package init(offset: Int, what: StaticLabel) {
+        self.offset = offset
+        self.what = what
+    }
 }
 
 extension JSON {

@@ -79,19 +79,22 @@ extension Catalogue {
                 "enabled", .flag, \.enabled, of: initial,
                 "false: this node accepts and stores, it does not deliver."),
             Key(
-                "helo", .host, \.helo, of: initial,
+                "helo", .host, \.helo, of: initial, effect: .reload,
                 "The name said in EHLO; empty: node.hostname. It should match the reverse name "
                     + "of the address."),
             Key(
                 "source", .list(of: .address, limit: 64, name: "list of addresses"), \.source,
-                of: initial, "Local addresses to send from; empty: the system chooses."),
-            Key("ipv6", .flag, \.ipv6, of: initial, "Whether hosts are reached by IPv6 too."),
+                of: initial, effect: .reload,
+                "Local addresses to send from; empty: the system chooses."),
+            Key(
+                "ipv6", .flag, \.ipv6, of: initial, effect: .reload,
+                "Whether hosts are reached by IPv6 too."),
             Key(
                 "postmaster", .mailbox, \.postmaster, of: initial,
-                example: "\"postmaster@example.com\"",
+                example: "\"postmaster@example.com\"", effect: .reload,
                 "Who gets reports that cannot be returned; empty: postmaster at node.hostname."),
             Key(
-                "port", .integer(1...65_535), \.port, of: initial,
+                "port", .integer(1...65_535), \.port, of: initial, effect: .reload,
                 "The port of MX hosts; anything but 25 is for tests."),
         ]
     }
@@ -104,27 +107,29 @@ extension Catalogue {
                 .list(
                     of: .duration(.milliseconds(100)...days(7)), limit: 100,
                     name: "list of durations, 100ms … 7d"),
-                \.retry, of: initial,
+                \.retry, of: initial, effect: .reload,
                 "Waits between the attempts; the last repeats, each ± 10 %."),
             Key(
-                "expire", .duration(.seconds(1)...days(60)), \.expire, of: initial,
+                "expire", .duration(.seconds(1)...days(60)), \.expire, of: initial, effect: .reload,
                 "After this time a message that is not delivered goes back to its sender."),
             Key(
                 "delay_notice", .duration(.zero...days(60)), \.delayNotice, of: initial,
+                effect: .reload,
                 "After this time the sender is told of the delay, once; 0s: never."),
             Key(
                 "connections_per_destination", .integer(1...10_000),
-                \.connectionsPerDestination, of: initial,
+                \.connectionsPerDestination, of: initial, effect: .reload,
                 "Connections to one destination at once, over all nodes."),
             Key(
-                "connections", .integer(1...100_000), \.connections, of: initial,
+                "connections", .integer(1...100_000), \.connections, of: initial, effect: .reload,
                 "Connections of this node to all destinations together."),
             Key(
                 "recipients_per_transaction", .integer(1...1000), \.recipientsPerTransaction,
-                of: initial,
+                of: initial, effect: .reload,
                 "Recipients in one transaction; RFC 5321 §4.5.3.1.8 lets hosts refuse beyond 100."),
             Key(
                 "report_message", .size(0...50_000_000), \.reportMessageBytes, of: initial,
+                effect: .reload,
                 "A report returns only the header of a message larger than this."),
         ]
     }

@@ -8,8 +8,8 @@ package enum SettingsPrinter {
         var lines = [
             "# Posthouse: all settings. Check with: posthouse check config --config FILE",
             "#",
-            "# A line \"#key = value\" shows the default. Sizes: \"25MB\"; durations: \"90s\", \"5m\",",
-            "# \"4h\", \"5d\". The same text as a reference: Docs/Settings.md",
+            "# A line \"#key = value\" shows the default. Sizes: \"25MB\"; durations: \"90s\",",
+            "# \"5m\", \"4h\", \"5d\". The same text as a reference: Docs/Settings.md",
         ]
         for section in Catalogue.all {
             let isOff = section.name == "cluster" || section.name == "route"
@@ -36,8 +36,8 @@ package enum SettingsPrinter {
         var lines = [
             "# Settings",
             "",
-            "Generated from `Sources/Settings/Catalogue.swift` by `posthouse docs settings`; do not "
-                + "edit.",
+            "Generated from `Sources/Settings/Catalogue.swift` by `posthouse docs settings`; do "
+                + "not edit.",
             "",
             "One TOML file, given by `--config`. Unknown keys are errors. Sizes are written "
                 + "`\"25MB\"` (B, KB, MB, GB by thousands; KiB, MiB, GiB by 1024), durations "

@@ -1,6 +1,6 @@
 // Clerk.swift - the thread that writes checkpoints.
 //
-// Takes     changed rows and meta, one checkpoint at a time.
+// Takes     changed rows and meta, one checkpoint at a time; each is answered once.
 // Gives     a verified checkpoint; then the journal's base and the keeper's bound move up.
 // Durable   a full disk gives up the reserve, step by step, before it is an answer.
 
@@ -36,8 +36,12 @@ final class Clerk: @unchecked Sendable {
         _ completion: @escaping @Sendable (StorageError?) -> Void
     ) {
         let job = Job(changes: changes, meta: meta, completion: completion)
-        self.monitor.withLock { $0.jobs.append(job) }
-        self.monitor.signal()
+        let isRefused = self.monitor.withLock { s -> Bool in
+            if s.failed || s.closing { return true }
+            s.jobs.append(job)
+            return false
+        }
+        if isRefused { completion(.closed) } else { self.monitor.signal() }
     }
 
     func close() {
@@ -52,6 +56,7 @@ final class Clerk: @unchecked Sendable {
 
     /// The life of the thread. Jobs that were given before `close` are done.
     func run(_ core: StorageCore) {
+        defer { self.refuseAll() }
         while let job = self.next() {
             let error = self.write(job)
             switch error {
@@ -66,6 +71,16 @@ final class Clerk: @unchecked Sendable {
                 return
             }
         }
+    }
+
+    /// Whoever waits for a checkpoint is told that there will be none.
+    private func refuseAll() {
+        let jobs = self.monitor.withLock { s -> [Job] in
+            defer { s.jobs = [] }
+            s.failed = true
+            return s.jobs
+        }
+        for job in jobs { job.completion(.closed) }
     }
 
     private func next() -> Job? {

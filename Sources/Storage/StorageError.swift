@@ -2,7 +2,7 @@
 
 package import Primitives
 
-/// A fault of the disk or of what stands on it. Every case but `.full` is final for this process:
+/// A fault of the disk or of what stands on it. Every case but `.full` and `.closed` is final for this process:
 /// nothing is acknowledged any more, and it ends with exit code 70.
 package enum StorageError: Error, Equatable, Sendable {
     /// Another process has the data directory.
@@ -19,6 +19,8 @@ package enum StorageError: Error, Equatable, Sendable {
     case checkpointDamaged(reason: String)
     /// No space where space was needed and not owned.
     case full(path: String)
+    /// The storage is closed, or had a fault that was told already.
+    case closed
     /// A system call failed with `errno`.
     case io(operation: StaticLabel, path: String, errno: Int32)
 
@@ -32,6 +34,7 @@ package enum StorageError: Error, Equatable, Sendable {
         case .quarantined: "storage_quarantined"
         case .checkpointDamaged: "storage_checkpoint_damaged"
         case .full: "storage_full"
+        case .closed: "storage_closed"
         case .io: "storage_io"
         }
     }
@@ -57,6 +60,8 @@ package enum StorageError: Error, Equatable, Sendable {
                 + " directory away (keep it) and start this node empty."
         case .full(let path):
             "The disk of \(path) is full and the reserve is used up. Free space, then start again."
+        case .closed:
+            "The storage is closed; what went before says why."
         case .io(let operation, let path, let errno):
             "\(operation.text) of \(path) failed: \(errorText(errno)). Nothing was acknowledged"
                 + " after that. Check the disk and the system's log, then start again."

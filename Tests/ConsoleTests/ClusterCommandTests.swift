@@ -23,7 +23,8 @@ struct ClusterCommandTests {
                 Leader   a   term 4
                 Queue    18,204 messages to 18,300 recipients   1.1 GB stored   oldest 41m
                          due 212   leased 3   deferred 17,000   held 9
-                Traffic  accepted 238/s   delivered 9.0/s   deferred 0/s   bounced 0.4/s   (last 60 s)
+                Traffic  accepted 238/s   delivered 9.0/s   deferred 0/s   \
+                bounced 0.4/s   (last 60 s)
                 Possible duplicates: 1
 
                 NODE  ROLE   STATE  LAG    APPLIED  LEASES  IN  OUT  DISK FREE  SEEN

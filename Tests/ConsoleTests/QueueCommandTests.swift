@@ -21,9 +21,12 @@ struct QueueCommandTests {
         #expect(outcome.status == 0)
         #expect(
             outcome.out == """
-                ID     AGE   SIZE  FROM               TO                  STATE     TRIES  NEXT  NODE  LAST REPLY
-                1-2  3h 2m  48 KB  billing@a.example  jo@corp.example +1  deferred      6   12m  -     421 4.7.0 ?[2J later
-                1-3    now    9 B  <>                 x@b.example         leased        0     -  a     -
+                ID     AGE   SIZE  FROM               TO                  STATE     \
+                TRIES  NEXT  NODE  LAST REPLY
+                1-2  3h 2m  48 KB  billing@a.example  jo@corp.example +1  deferred  \
+                    6   12m  -     421 4.7.0 ?[2J later
+                1-3    now    9 B  <>                 x@b.example         leased    \
+                    0     -  a     -
 
                 """)
         #expect(outcome.messages == ["2 of 2,002 shown"])
@@ -38,7 +41,7 @@ struct QueueCommandTests {
             "queue", "list", "-o", "json", "--server", node.url, "--from", "<>", "--all")
         #expect(
             outcome.out == Self.page + "\n"
-                && outcome.messages == ["2 of 2,002 shown"].filter { _ in false })
+                && outcome.messages.isEmpty)
         #expect(node.requests[0].line.hasPrefix("GET /v1/queue?limit=1000&from=&all=true "))
     }
 

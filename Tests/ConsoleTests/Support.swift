@@ -9,10 +9,13 @@ struct Outcome: Equatable {
     var messages: [String]
 }
 
+/// What the terminal's clock says.
+enum TestTime { case fixed, real }
+
 /// Runs a command as from a script, or at a terminal that answers with `typed`.
 func run(
     _ arguments: String..., input: String = "", typed: [String]? = nil,
-    environment: [String: String] = ["USER": "jo"]
+    environment: [String: String] = ["USER": "jo"], now: TestTime = .fixed
 ) -> Outcome {
     let out = Mutex<[UInt8]>([])
     let messages = Mutex<[String]>([])
@@ -29,7 +32,12 @@ func run(
             return bytes.count > limit ? nil : bytes
         },
         environment: { environment[$0] },
-        now: { 1_788_510_930_000 })  // 2026-09-04T08:35:30Z
+        now: {
+            switch now {
+            case .fixed: 1_788_510_930_000  // 2026-09-04T08:35:30Z
+            case .real: Int64(Date().timeIntervalSince1970 * 1000)
+            }
+        })
     let status = Console.run(arguments, terminal: terminal)
     return Outcome(
         status: status, out: out.withLock { String(decoding: $0, as: UTF8.self) },

@@ -2,6 +2,7 @@ import Delivery
 import Networking
 import Primitives
 import SMTP
+import Settings
 import Testing
 
 @Suite("Host plan, RFC 5321 §5.1, RFC 7505")
@@ -168,5 +169,55 @@ struct HostPlanTests {
         }
         #expect(hosts.count == HostPlan.Limit.addresses)
         #expect(hosts.filter { $0.name == "h0" }.count == HostPlan.Limit.addressesPerExchanger)
+    }
+}
+
+@Suite("Routing")
+struct RoutingTests {
+    private static func routing(_ routes: [Settings.Route] = []) -> Routing {
+        var settings = Settings()
+        settings.node.hostname = "relay.example"
+        settings.routes = routes
+        settings.delivery.source = ["192.0.2.1", "2001:db8::1"]
+        return Routing(settings, ourselves: Ourselves(names: []))
+    }
+
+    @Test(arguments: [
+        ("[192.0.2.7]", "192.0.2.7"), ("[IPv6:2001:db8::7]", "2001:db8::7"),
+        ("[ipv6:::1]", "::1"),
+    ])
+    func `an address literal needs no MX`(domain: String, address: String) {
+        let way = Self.routing().way(to: domain)
+        #expect(way.target == .address(IPAddress(address)!, port: 25))
+        #expect(way.manners == HostManners())
+    }
+
+    @Test func `a route by name, by literal, by address; its TLS and its password`() {
+        var route = Settings.Route()
+        route.domains = ["d.example"]
+        route.via = Endpoint(host: "Hub.example", port: 2525)
+        route.scheme = .smtps
+        route.tls = .verify
+        route.user = "joe"
+        route.password = "secret"
+        let way = Self.routing([route]).way(to: "d.example")
+        #expect(way.target == .host("hub.example", port: 2525))
+        #expect(way.manners.beginsWithTLS && way.manners.tls == .verify)
+        #expect(way.manners.credentials == .init(user: "joe", password: "secret"))
+        for host in ["[192.0.2.7]", "192.0.2.7"] {
+            route.via.host = host
+            #expect(
+                Self.routing([route]).way(to: "d.example").target
+                    == .address(IPAddress("192.0.2.7")!, port: 2525))
+        }
+        #expect(
+            Self.routing([route]).way(to: "other.example").target
+                == .domain("other.example", port: 25))
+    }
+
+    @Test func `the source is of the host's family`() {
+        let routing = Self.routing()
+        #expect(routing.source(for: IPAddress("198.51.100.1")!)?.description == "192.0.2.1")
+        #expect(routing.source(for: IPAddress("2001:db8::9")!)?.description == "2001:db8::1")
     }
 }

@@ -142,6 +142,7 @@ extension ProcessTests {
             #expect(sent.status == 0, "\(sent.errorText)")
             let arrival = try #require(try sink.wait(for: 1).first)
             #expect(arrival.marker == "sent" && arrival.from == "me@client.example")
+            #expect(try MailClient(port: relay.port).send(MailClient.message("m")).code == 250)
             #expect(try relay.get("/livez").status == 200)
             #expect(try relay.get("/readyz").status == 200)
             let metrics = try relay.get("/metrics").body

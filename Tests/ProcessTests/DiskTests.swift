@@ -69,7 +69,7 @@ extension ProcessTests {
         }
 
         @Test func `a full disk is answered 452, keeps what it took, and recovers`() throws {
-            let disk = try SmallDisk(megabytes: 900)
+            let disk = try SmallDisk(megabytes: 1800)
             var settings = RelaySettings(delivers: false)
             settings.data = disk.path + "/data"
             let relay = try Relay(settings)
@@ -96,7 +96,7 @@ extension ProcessTests {
         }
 
         @Test func `a full disk still lets mail out`() throws {
-            let disk = try SmallDisk(megabytes: 900)
+            let disk = try SmallDisk(megabytes: 1800)
             let refuses = Shared(true)
             let sink = try Sink { stage, _ in
                 stage == .rcpt && refuses.current ? .reply("450 4.2.0 not now") : nil

@@ -88,7 +88,9 @@ extension ProcessTests {
             }
             promises.with { $0.isOver = true }
             #expect(done.wait(seconds: 30) { $0 == Self.clients ? true : nil } == true)
-            #expect(try eventually(within: 60) { try relay.queued() == 0 })
+            let isEmpty = try eventually(within: 60) { try relay.queued() == 0 }
+            if !isEmpty { print("ledger: left in the queue: \(try relay.get("/v1/queue").body)") }
+            #expect(isEmpty)
 
             let accepted = promises.current.accepted
             var arrivals: [String: Int] = [:]

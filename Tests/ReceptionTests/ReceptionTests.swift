@@ -76,6 +76,7 @@ struct ReceptionTests {
         settings.node.hostname = "mx.example"
         settings.relay.allow = []
         settings.relay.users = folder + "/users"
+        settings.relay.maxMessagesPerUserPerHour = 2
         settings.listeners = [
             self.listener(.submission, .starttls, files),
             self.listener(.submission, .implicit, files),
@@ -103,6 +104,7 @@ struct ReceptionTests {
             s = smtplib.SMTP("127.0.0.1", \(ports[0])); s.ehlo("py.example")
             s.starttls(context=context); send(s, "PLAIN")
             send(smtplib.SMTP_SSL("127.0.0.1", \(ports[1]), context=context), "LOGIN")
+            send(smtplib.SMTP_SSL("127.0.0.1", \(ports[1]), context=context), "PLAIN")
             send(smtplib.SMTP_SSL("127.0.0.1", \(ports[1]), context=context), None)
             send(smtplib.SMTP("127.0.0.1", \(ports[0])), None)
             s = smtplib.SMTP_SSL("127.0.0.1", \(ports[1]), context=context)
@@ -111,7 +113,7 @@ struct ReceptionTests {
             s.quit()
             """
         let said = try await self.run("/usr/bin/python3", ["-c", script])
-        #expect(said == "235\nsent\n235\nsent\n530\n530\n535\n")
+        #expect(said == "235\nsent\n235\nsent\n235\n450\n530\n530\n535\n")
         let messages = door.messages
         #expect(messages.count == 2)
         for message in messages {

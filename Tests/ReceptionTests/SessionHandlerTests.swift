@@ -177,6 +177,17 @@ struct SessionHandlerTests {
         #expect(!busy.channel.isActive)
     }
 
+    @Test func `a reload of relay rules holds for sessions that are open`() throws {
+        let desk = try Desk().hello()
+        try desk.send("MAIL FROM:<a@x>\r\n")
+        #expect(try desk.send("RCPT TO:<b@new.example>\r\n") == "550 5.7.1 Relaying denied")
+        let settings = Desk.settings { $0.relay.domains = ["new.example"] }
+        let policy = ReceptionPolicy(settings, users: nil)
+        desk.shared.use(SessionRules(settings, Settings.Listener(), policy))
+        #expect(try desk.send("RCPT TO:<b@new.example>\r\n") == "250 2.1.5 Ok")
+        #expect(try desk.send("RCPT TO:<b@ours.example>\r\n") == "550 5.7.1 Relaying denied")
+    }
+
     @Test func `the next host's refusal of a recipient is passed on, doubt is not`() throws {
         let settings = Desk.settings { settings in
             var route = Settings.Route()

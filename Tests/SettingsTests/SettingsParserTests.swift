@@ -146,3 +146,28 @@ extension String {
         String(self[..<range.lowerBound]) + new + String(self[range.upperBound...])
     }
 }
+
+@Suite("Settings, what this version does not do")
+struct NotBuiltTests {
+    @Test func `a cluster of several and PROXY headers are told at the start, not by the check`()
+        throws
+    {
+        let text = good(
+            """
+            proxy_protocol = true
+            proxy_trusted = ["10.0.0.0/24"]
+            [cluster]
+            name = "mail"
+            listen = "10.0.0.1:7650"
+            seeds = ["a@10.0.0.1:7650", "b@10.0.0.2:7650"]
+            ca = "/c.pem"
+            certificate = "/c.pem"
+            key = "/c.key"
+            """)
+        let settings = try SettingsParser.parse(text, path: "f", files: memory(usualFiles))
+        #expect(
+            settings.notBuilt.map { $0.prefix(23) }
+                == ["[cluster]: clusters of s", "listener 127.0.0.1:2525"].map { $0.prefix(23) })
+        #expect(try SettingsParser.parse(good(), path: "f").notBuilt == [])
+    }
+}

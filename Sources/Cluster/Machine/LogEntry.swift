@@ -5,9 +5,6 @@
 package import MailQueue
 package import Primitives
 
-/// The queue's command, by a name that SMTP does not use too.
-package typealias QueueCommand = Command
-
 /// What is proposed, stored, replicated and applied.
 package struct LogEntry: Sendable {
     package var index: UInt64

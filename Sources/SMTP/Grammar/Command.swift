@@ -34,7 +34,7 @@ package enum AuthMechanism: Hashable, Sendable {
 }
 
 /// What a line asks for; what is wrong with it is an answer too.
-package enum Command: Hashable, Sendable {
+package enum ServerCommand: Hashable, Sendable {
     case hello(name: String, isExtended: Bool)
     case mail(MailCommand)
     case recipient(RecipientCommand)

@@ -19,7 +19,7 @@ package enum CommandParser {
         package static let helloBytes = 255
     }
 
-    package static func parse(_ line: UnsafeRawBufferPointer) -> Command {
+    package static func parse(_ line: UnsafeRawBufferPointer) -> ServerCommand {
         var end = line.count
         while end > 0, line[end - 1] == 0x20 || line[end - 1] == 0x09 { end -= 1 }
         let bytes = UnsafeRawBufferPointer(rebasing: line[..<end])
@@ -59,11 +59,11 @@ package enum CommandParser {
         UInt32(bigEndian: bytes.loadUnaligned(as: UInt32.self)) & 0xDFDF_DFDF
     }
 
-    private static func alone(_ cursor: inout Cursor, _ command: Command) -> Command {
+    private static func alone(_ cursor: inout Cursor, _ command: ServerCommand) -> ServerCommand {
         cursor.isAtEnd ? command : .refused(.argumentUnwanted)
     }
 
-    private static func hello(_ cursor: inout Cursor, isExtended: Bool) -> Command {
+    private static func hello(_ cursor: inout Cursor, isExtended: Bool) -> ServerCommand {
         cursor.skipSpaces()
         let name = cursor.word()
         guard !name.isEmpty else { return .refused(.argumentMissing) }
@@ -87,7 +87,7 @@ package enum CommandParser {
         return true
     }
 
-    private static func mail(_ cursor: inout Cursor) -> Command {
+    private static func mail(_ cursor: inout Cursor) -> ServerCommand {
         guard Self.skipKeyword(&cursor, "FROM") else { return .refused(.mailSyntax) }
         let path: Path
         switch Path.read(&cursor, .reverse) {
@@ -101,7 +101,7 @@ package enum CommandParser {
         return .mail(command)
     }
 
-    private static func recipient(_ cursor: inout Cursor) -> Command {
+    private static func recipient(_ cursor: inout Cursor) -> ServerCommand {
         guard Self.skipKeyword(&cursor, "TO") else { return .refused(.recipientSyntax) }
         let path: Path
         switch Path.read(&cursor, .forward) {
@@ -114,7 +114,7 @@ package enum CommandParser {
         return .recipient(command)
     }
 
-    private static func chunk(_ cursor: inout Cursor) -> Command {
+    private static func chunk(_ cursor: inout Cursor) -> ServerCommand {
         guard cursor.skipSpaces(), let bytes = Cursor.number(cursor.word()) else {
             return .lostChunk
         }
@@ -124,7 +124,7 @@ package enum CommandParser {
         return .chunk(bytes: bytes, isLast: true)
     }
 
-    private static func auth(_ cursor: inout Cursor) -> Command {
+    private static func auth(_ cursor: inout Cursor) -> ServerCommand {
         cursor.skipSpaces()
         let name = cursor.word()
         guard !name.isEmpty else { return .refused(.argumentMissing) }

@@ -115,7 +115,7 @@ extension ServerSession {
         return nil
     }
 
-    private mutating func run(_ command: Command, into out: inout ByteBuffer) -> Action? {
+    private mutating func run(_ command: ServerCommand, into out: inout ByteBuffer) -> Action? {
         switch command {
         case .mail(let mail): return self.mail(mail, into: &out)
         case .recipient(let recipient): return self.recipient(recipient, into: &out)

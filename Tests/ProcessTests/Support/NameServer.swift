@@ -101,9 +101,11 @@ final class NameServer: Sendable {
                 answers.append(self.resource(name, 15, data))
             case (.cname(let target), _):
                 answers.append(self.resource(name, 5, self.wire(target)))
-                if type != 5, records[target] != nil, target != name {
-                    answers += self.answers(target, type, records).answers
+                // One step only: what points further is for the asker to follow.
+                let next = (records[target] ?? []).filter { next in
+                    if case .cname = next { return false } else { return true }
                 }
+                if type != 5 { answers += self.answers(target, type, [target: next]).answers }
             case _: continue
             }
         }
