@@ -92,7 +92,7 @@ let package = Package(
         library(
             "Admin",
             [
-                "Primitives", "Settings", "SMTP", "MailQueue", "Networking", "Cluster", hummingbird,
+                "Primitives", "Settings", "MailQueue", "Networking", "Cluster", hummingbird,
                 nio, logging, metrics, metricsCore,
             ]),
         library(

@@ -49,7 +49,8 @@ package struct AdminServer: Sendable {
         let responder = self.responder
         let onListening = self.onListening
         let secure = self.secure
-        // Requests are logged by what they do, not by the server; it also calls its own end an error.
+        // Requests are logged by what they do, not by the server, which calls its own end an
+        // error.
         var quiet = self.logger
         quiet.logLevel = .critical
         let application = Application(

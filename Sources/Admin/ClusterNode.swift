@@ -7,7 +7,6 @@ package import Cluster
 package import MailQueue
 package import NIOCore
 package import Primitives
-import SMTP
 
 package struct ClusterNode: AdminNode {
     private let view: ClusterView
@@ -96,7 +95,7 @@ extension QueuedMessage {
                     domain: delivery.destination, recipients: delivery.recipients,
                     state: delivery.state, attempts: delivery.attempts,
                     nextAttempt: delivery.nextAttempt.map { queueStart + ($0 - .zero) },
-                    node: delivery.node, lastReply: delivery.lastReply?.summary)
+                    node: delivery.node, lastReply: delivery.lastReplyText)
             })
     }
 }

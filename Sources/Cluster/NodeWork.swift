@@ -64,7 +64,7 @@ extension Node {
     func settle(_ outcome: DeliveryOutcome) {
         for (_, verdict) in outcome.verdicts {
             switch verdict.kind {
-            case .delivered, .relayed: self.rates.delivered.add()
+            case .delivered, .relayed, .stored: self.rates.delivered.add()
             case .deferred: self.rates.deferred.add()
             case .failed: self.rates.bounced.add()
             }

@@ -17,7 +17,7 @@ final class DeliveryMeters: Sendable {
     /// One recipient's verdict.
     func count(_ kind: Verdict.Kind) {
         switch kind {
-        case .delivered, .relayed: self.delivered.increment()
+        case .delivered, .relayed, .stored: self.delivered.increment()
         case .deferred: self.deferred.increment()
         case .failed: self.failed.increment()
         }

@@ -43,6 +43,7 @@ extension DeliveryLoop {
             switch result[i] {
             case .delivered(let reply): verdict = Verdict(.delivered, reply, remoteHost: host.name)
             case .relayed(let reply): verdict = Verdict(.relayed, reply, remoteHost: host.name)
+            case .stored(let reply): verdict = Verdict(.stored, reply, remoteHost: host.name)
             case .failed(let reply): verdict = Verdict(.failed, reply, remoteHost: host.name)
             case .deferred(let reply): verdict = Verdict(.deferred, reply, remoteHost: host.name)
             case .again:
@@ -107,7 +108,7 @@ extension DeliveryLoop {
     ) {
         guard case .probe(let probe) = piece.work else { return }
         switch result[0] {
-        case .delivered, .relayed: probe.answer(.valid)
+        case .delivered, .relayed, .stored: probe.answer(.valid)
         case .failed(let reply): probe.answer(.invalid(reply))
         case .deferred, .again: probe.answer(.unknown)
         case .elsewhere(let reply):

@@ -1,7 +1,7 @@
 // Outcomes.swift - an attempt ends: recipients end, the rest waits, a report may be owed.
 //
-// Fencing   delivered and relayed are facts, taken from whoever says so and for ever; deferred and
-//           failed only from the session that holds the lease, for the attempt that it is for.
+// Fencing   delivered, relayed and stored are facts, taken from whoever says so and for ever;
+//           deferred and failed only from the session that holds the lease, for the attempt that it is for.
 // Standard  RFC 3464 §2.3.3, RFC 3461 §5.2 (who is told what), RFC 5321 §4.5.4.1 (retries, expiry).
 
 import Primitives
@@ -71,6 +71,10 @@ extension MailQueue {
             self.end(recipient, of: slot, .relayed)
             self.totals.delivered += 1
             self.note(recipient, of: slot, .relayed, line.verdict, status: nil, &lines)
+        case .stored:
+            self.end(recipient, of: slot, .delivered)
+            self.totals.delivered += 1
+            self.note(recipient, of: slot, .delivered, line.verdict, status: nil, &lines)
         case .deferred:
             guard owns else { return false }
             let number = self.verdicts.retain(line.verdict)

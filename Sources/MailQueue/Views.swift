@@ -67,6 +67,8 @@ package struct DeliveryView: Equatable, Sendable {
     /// Who holds the lease.
     package var node: NodeName?
     package var lastReply: Reply?
+    /// `lastReply` as one line for people.
+    package var lastReplyText: String? { self.lastReply?.summary }
 }
 
 package struct MessageView: Equatable, Sendable {

@@ -246,6 +246,12 @@ final class SessionHandler: ChannelDuplexHandler {
         self.isRunning = true
         defer { self.isRunning = false }
         while true {
+            if self.isEnding {
+                // A write that failed has ended the channel under us.
+                self.sink?.abandon()
+                self.sink = nil
+                return
+            }
             let action = self.session.next(into: &self.out)
             switch action {
             case .read, .wait:

@@ -115,7 +115,8 @@ struct JournalReplay {
             for batch in segments[i].batches {
                 if let number = last?.number, batch.number != number + 1 {
                     throw .quarantined(
-                        file: segments[i].file.path, offset: batch.offset, what: "a batch is missing"
+                        file: segments[i].file.path, offset: batch.offset,
+                        what: "a batch is missing"
                     )
                 }
                 last = batch

@@ -15,9 +15,18 @@ final class Keeper: @unchecked Sendable {
         var wanted = false
         var closing = false
         var durable: UInt64 = 0
+        /// The position that the keeper waits for: it is not woken for every batch.
+        var awaited: UInt64?
     }
 
     enum Pass: Equatable { case done, notNow, closing }
+
+    /// A record that is to be copied forward.
+    private struct Survivor {
+        var owner: RecordOwner
+        var extent: RecordExtent
+        var stream: UInt64
+    }
 
     private let core: StorageCore
     private let events: StorageEvents
@@ -28,8 +37,13 @@ final class Keeper: @unchecked Sendable {
     private var askedFor: UInt64 = 0
     private var isFull = false
     private var alarmed = false
-    /// Tags of one question.
+    /// Rounds until every old file is looked at again, hints or not.
+    private var roundsLeft = Keeper.roundsMax
+    /// Tags of one question; items of one turn with the lock.
     private static let questionTagsMax = 1024
+    private static let turnItems = 256
+    private static let roundsMax = 60
+    private static let pauseMax: Duration = .milliseconds(100)
 
     init(core: StorageCore, old: OldFiles, events: StorageEvents) {
         self.core = core
@@ -46,8 +60,11 @@ final class Keeper: @unchecked Sendable {
     }
 
     func reached(_ position: UInt64) {
-        self.wake.withLock { $0.durable = position }
-        self.wake.signal()
+        let isAwaited = self.wake.withLock { w -> Bool in
+            w.durable = position
+            return w.awaited.map { position >= $0 } ?? false
+        }
+        if isAwaited { self.wake.signal() }
     }
 
     func close() {
@@ -173,16 +190,27 @@ final class Keeper: @unchecked Sendable {
                 note.tag, UnsafeRawBufferPointer(rebasing: note.content[16...]))
         }
         guard last > 0 else { return true }
+        self.wake.withLock { $0.awaited = last }
         self.core.lanes.flush()
         return self.wake.wait { w -> Bool? in
-            w.closing ? false : (w.durable >= last ? true : nil)
+            guard w.closing || w.durable >= last else { return nil }
+            w.awaited = nil
+            return !w.closing
         } ?? false
     }
 
     // MARK: Old files.
 
     private func lookAfterOldFiles() throws(FileFault) {
-        while !self.isClosing, let file = self.nextOldFile() {
+        self.roundsLeft -= 1
+        if self.roundsLeft <= 0 {
+            self.roundsLeft = Self.roundsMax
+            self.old.unseen = self.core.bodies.withState { s in
+                s.files.keys.filter(\.isOld).sorted { $0.raw > $1.raw }
+            }
+        }
+        var mayLookAtUnseen = true
+        while !self.isClosing, let file = self.nextOldFile(&mayLookAtUnseen) {
             if self.old.current == file.id { self.old.closeCurrent() }
             var damage: [Damage] = []
             var contents = SegmentContents(number: file.id.number)
@@ -201,8 +229,8 @@ final class Keeper: @unchecked Sendable {
         }
     }
 
-    /// A file that seems less than half alive, or that was not looked at since the start.
-    private func nextOldFile() -> DataFile? {
+    /// A file that seems less than half alive, or one that has not been looked at for long.
+    private func nextOldFile(_ mayLookAtUnseen: inout Bool) -> DataFile? {
         let full = self.core.bodies.withState { s -> DataFile? in
             // The least number that qualifies: the same one whatever the table's order.
             s.files.values.filter { entry in
@@ -214,7 +242,8 @@ final class Keeper: @unchecked Sendable {
             self.old.unseen.removeAll { $0 == full.id }
             return full
         }
-        guard let id = self.old.unseen.popLast() else { return nil }
+        guard mayLookAtUnseen, let id = self.old.unseen.popLast() else { return nil }
+        mayLookAtUnseen = false
         return self.core.bodies.withState { $0.files[id]?.file }
     }
 
@@ -226,13 +255,7 @@ final class Keeper: @unchecked Sendable {
     private func empty(
         _ file: DataFile, _ contents: SegmentContents, unlessLive percent: Int? = nil
     ) throws(FileFault) -> Pass {
-        var tags = contents.tags
-        self.core.bodies.withState { s in
-            for stream in contents.streams.sorted() {
-                if case .ended(let tag)? = s.streams[stream] { tags.append(tag) }
-            }
-            tags.removeAll { s.index[$0] == nil }
-        }
+        let tags = self.owners(contents)
         guard let answer = self.ask(tags) else { return .closing }
         var deletable = zip(tags, answer.mayDelete).filter(\.1).map(\.0)
         deletable.sort()
@@ -244,8 +267,8 @@ final class Keeper: @unchecked Sendable {
             return .notNow
         }
         self.alarmed = false
+        self.inTurns(deletable) { s, tag in s.delete(tag) }
         let isWorth = self.core.bodies.withState { s -> Bool in
-            for tag in deletable { s.delete(tag) }
             guard let percent, let entry = s.files[file.id] else { return true }
             return entry.liveBytes * 100 < entry.bytes * percent
         }
@@ -253,42 +276,65 @@ final class Keeper: @unchecked Sendable {
         return try self.copyForward(self.survivors(file, contents), file)
     }
 
-    private func survivors(
-        _ file: DataFile, _ contents: SegmentContents
-    ) -> [(owner: RecordOwner, extent: RecordExtent, stream: UInt64)] {
-        self.core.bodies.withState { s in
-            var found: [(owner: RecordOwner, extent: RecordExtent, stream: UInt64)] = []
-            for tag in contents.tags {
-                guard let extent = s.index[tag] else { continue }
-                if extent.file == file.id {
-                    found.append((.tag(tag), extent, 0))
-                } else if extent.file == BodyIndex.large, let large = s.large[tag],
-                    large.end.file == file.id
-                {
-                    found.append((.tag(tag), large.end, large.stream))
-                }
+    /// Bodies of which something may be here, as far as the index still knows them.
+    private func owners(_ contents: SegmentContents) -> [Tag] {
+        var tags: [Tag] = []
+        self.inTurns(contents.tags) { s, tag in
+            if s.index[tag] != nil { tags.append(tag) }
+        }
+        self.inTurns(contents.streams.sorted()) { s, stream in
+            if case .ended(let tag)? = s.streams[stream] { tags.append(tag) }
+        }
+        return tags
+    }
+
+    /// The lock is given back after some hundred items: event loops wait for it.
+    private func inTurns<T>(_ items: [T], _ body: (inout Bodies.State, T) -> Void) {
+        var start = 0
+        while start < items.count {
+            let end = min(items.count, start + Self.turnItems)
+            self.core.bodies.withState { s in
+                for item in items[start..<end] { body(&s, item) }
             }
-            for stream in contents.streams {
-                let chunks: [RecordExtent?] =
-                    switch s.streams[stream] {
-                    case .arriving(let chunks): chunks
-                    case .ended(let tag): s.large[tag]?.chunks ?? []
-                    case nil: []
-                    }
-                for case (let i, .some(let extent)) in chunks.enumerated()
-                where extent.file == file.id {
-                    found.append((.chunk(stream: stream, ordinal: i), extent, stream))
-                }
-            }
-            found.sort { $0.extent.offset < $1.extent.offset }
-            return found
+            start = end
         }
     }
 
+    private func survivors(_ file: DataFile, _ contents: SegmentContents) -> [Survivor] {
+        var found: [Survivor] = []
+        self.inTurns(contents.tags) { s, tag in
+            guard let extent = s.index[tag] else { return }
+            if extent.file == file.id {
+                found.append(Survivor(owner: .tag(tag), extent: extent, stream: 0))
+            } else if extent.file == BodyIndex.large, let large = s.large[tag],
+                large.end.file == file.id
+            {
+                found.append(Survivor(owner: .tag(tag), extent: large.end, stream: large.stream))
+            }
+        }
+        self.inTurns(contents.streams.sorted()) { s, stream in
+            let chunks: [RecordExtent?] =
+                switch s.streams[stream] {
+                case .arriving(let chunks): chunks
+                case .ended(let tag): s.large[tag]?.chunks ?? []
+                case nil: []
+                }
+            for case (let i, .some(let extent)) in chunks.enumerated()
+            where extent.file == file.id {
+                found.append(
+                    Survivor(
+                        owner: .chunk(stream: stream, ordinal: i), extent: extent, stream: stream))
+            }
+        }
+        found.sort { $0.extent.offset < $1.extent.offset }
+        return found
+    }
+
     private func copyForward(
-        _ records: [(owner: RecordOwner, extent: RecordExtent, stream: UInt64)], _ file: DataFile
+        _ records: [Survivor], _ file: DataFile
     ) throws(FileFault) -> Pass {
         var memory = [UInt8]()
+        var slices = self.old.slices
         for (n, record) in records.enumerated() {
             if n & 0xFF == 0, self.isClosing {
                 try self.old.giveUp()
@@ -309,9 +355,18 @@ final class Keeper: @unchecked Sendable {
                 return true
             }
             if !isSound { self.damaged(record.owner) }
+            self.yield(&slices)
         }
         try self.old.settle()
         return .done
+    }
+
+    /// After each slice the disk is the writer's for as long as the slice took.
+    private func yield(_ slices: inout Int) {
+        guard slices != self.old.slices, self.core.level == .normal else { return }
+        slices = self.old.slices
+        let pause = min(self.old.sliceTime, Self.pauseMax)
+        _ = self.wake.wait(timeout: pause) { $0.closing ? true : nil }
     }
 
     /// A copy is lost: it answers as damaged from now on, never as absent.

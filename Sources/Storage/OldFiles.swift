@@ -30,10 +30,13 @@ final class OldFiles {
     private var coveredBytes = 0
     private var moved: [MovedRecord] = []
     private var slice: [UInt8] = []
-    /// Files that were not looked at since the start.
+    /// Files that are to be looked at, one at a time.
     var unseen: [RecordFileID] = []
 
     private static let sliceBytes = 1 << 20
+    /// Slices written so far, and how long the last one took.
+    private(set) var slices = 0
+    private(set) var sliceTime: Duration = .zero
     static let sidecarBytesMax = 256 << 20
 
     init(directory: String, options: StorageOptions, files: any FileSystem, bodies: Bodies) {
@@ -54,7 +57,7 @@ final class OldFiles {
     /// Enters what the files of an earlier start hold. Chunks come before ends.
     func load(_ damage: inout [Damage]) throws(FileFault) {
         var chunks: [(stream: UInt64, ordinal: Int, extent: RecordExtent)] = []
-        var owners: [(entry: SidecarEntry, extent: RecordExtent)] = []
+        var ends: [(entry: SidecarEntry, extent: RecordExtent)] = []
         for name in try self.files.list(self.directory) {
             guard let number = SegmentPool.number(of: name) else {
                 // A sidecar without its file, or one that was not put in place.
@@ -76,19 +79,16 @@ final class OldFiles {
                 let extent = RecordExtent(file: id, offset: entry.offset, length: entry.length)
                 switch entry.owner {
                 case .chunk(let stream, let ordinal): chunks.append((stream, ordinal, extent))
-                case .tag: owners.append((entry, extent))
+                case .tag where entry.stream != 0: ends.append((entry, extent))
+                case .tag(let tag): self.bodies.withState { $0.place(tag, extent) }
                 }
             }
         }
         self.bodies.withState { s in
             for chunk in chunks { s.arrived(chunk.stream, chunk.ordinal, chunk.extent) }
-            for (entry, extent) in owners {
+            for (entry, extent) in ends {
                 guard case .tag(let tag) = entry.owner else { continue }
-                if entry.stream == 0 {
-                    s.place(tag, extent)
-                } else {
-                    s.ended(entry.stream, tag, extent)
-                }
+                s.ended(entry.stream, tag, extent)
             }
         }
     }
@@ -178,12 +178,15 @@ final class OldFiles {
 
     private func writeSlice() throws(FileFault) {
         guard let file = self.file, !self.slice.isEmpty else { return }
+        let started = monotonicNow()
         try self.slice.withBytes { bytes throws(FileFault) in
             try self.files.writeAll(file.descriptor, bytes, at: self.offset)
         }
         try self.files.sync(file.descriptor)
         self.offset += self.slice.count
         self.slice.removeAll(keepingCapacity: true)
+        self.slices += 1
+        self.sliceTime = monotonicNow() - started
     }
 
     /// Syncs what was copied and its sidecar; then the index names the new places.
@@ -238,7 +241,9 @@ extension RecordOwner {
             guard let header = BodyHeader(content) else { return nil }
             return (.tag(header.tag), header.stream)
         case .chunk:
-            guard content.count >= ChunkHeader.bytes, let p = content.baseAddress else { return nil }
+            guard content.count >= ChunkHeader.bytes, let p = content.baseAddress else {
+                return nil
+            }
             return (.chunk(stream: p.u64(0), ordinal: Int(p.u32(8))), p.u64(0))
         case .entry, .hardState, .abandoned, .note, .identity, .logBase: return nil
         }

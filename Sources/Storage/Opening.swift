@@ -144,7 +144,8 @@ struct Opening {
         try self.recycleEmpty(pool, bodies, appliedIndex: checkpoint?.appliedIndex ?? 0)
         let storage = Storage(
             core: StorageCore(
-                pool: pool, bodies: bodies, lanes: Lanes(options: self.options, boot: identity.boot),
+                pool: pool, bodies: bodies,
+                lanes: Lanes(options: self.options, boot: identity.boot),
                 clerk: Clerk(file: rows, connection: connection, pool: pool), old: old,
                 writer: writer, identity: identity, lockFile: lock,
                 checkpointed: checkpoint?.appliedIndex ?? 0))

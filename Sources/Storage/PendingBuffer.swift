@@ -88,7 +88,9 @@ final class PendingBuffer {
         self.count += record.count
     }
 
-    var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: self.base, count: self.count) }
+    var bytes: UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: self.base, count: self.count)
+    }
 }
 
 /// Payloads that the journal itself knows.

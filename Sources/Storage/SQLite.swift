@@ -30,7 +30,8 @@ final class SQLiteConnection {
         }
         guard code == SQLITE_OK else {
             let fault = SQLiteFault(
-                code: sqlite3_extended_errcode(handle), message: String(cString: sqlite3_errmsg(handle)))
+                code: sqlite3_extended_errcode(handle),
+                message: String(cString: sqlite3_errmsg(handle)))
             sqlite3_close_v2(handle)
             throw fault
         }
@@ -96,7 +97,8 @@ final class SQLiteStatement {
             bytes.count == 0
             ? sqlite3_bind_zeroblob(self.handle, index, 0)
             : sqlite3_bind_blob(
-                self.handle, index, bytes.baseAddress, Int32(bytes.count), posthouse_sqlite_static())
+                self.handle, index, bytes.baseAddress, Int32(bytes.count), posthouse_sqlite_static()
+            )
         guard code == SQLITE_OK else { throw self.connection.fault }
     }
 

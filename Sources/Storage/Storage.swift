@@ -159,7 +159,8 @@ package final class Storage: Sendable {
     /// Reads a body piece by piece, for bodies that should not stand in memory: `answer` gets
     /// what the end says (`content` empty) and a cursor for `readMore`.
     package func openBody(
-        _ tag: Tag, answer: @escaping @Sendable (Result<(StoredBody, BodyCursor), BodyError>) -> Void
+        _ tag: Tag,
+        answer: @escaping @Sendable (Result<(StoredBody, BodyCursor), BodyError>) -> Void
     ) {
         self.core.reader.open(tag, answer)
     }

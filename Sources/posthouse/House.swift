@@ -13,7 +13,6 @@ import Networking
 import OpenSSL
 import Primitives
 import Reception
-import SMTP
 import Settings
 import Storage
 import Synchronization

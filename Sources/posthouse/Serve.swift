@@ -39,6 +39,7 @@ struct Serve: AsyncParsableCommand {
         }
         // A peer that has gone is an error of one write, not the end of the process.
         signal(SIGPIPE, SIG_IGN)
+        Self.raiseFileLimit()
         let sink = LogSink()
         let level = Logger.Level(rawValue: settings.node.log.rawValue) ?? .info
         LoggingSystem.bootstrap { label in
@@ -47,6 +48,15 @@ struct Serve: AsyncParsableCommand {
         let status = await Self.serve(settings, path: self.config, sink: sink)
         sink.stop()
         if status != .ok { throw ExitCode(status.rawValue) }
+    }
+
+    /// A session or connection is a file: as many as the system lets this process have.
+    private static func raiseFileLimit() {
+        var limit = rlimit()
+        let files = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+        guard getrlimit(files, &limit) == 0, limit.rlim_cur < limit.rlim_max else { return }
+        limit.rlim_cur = limit.rlim_max
+        if setrlimit(files, &limit) != 0 { say("posthouse: the limit of open files stays low") }
     }
 
     /// Event loops: what is set, else one less than the cores (the journal needs one too).

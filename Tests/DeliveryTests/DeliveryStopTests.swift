@@ -70,7 +70,7 @@ struct DeliveryStopTests {
             if line.contains("two@") { reached.send() }
             return nil
         }
-        behaviour.message = { _ in .hold("250 taken") }
+        behaviour.message = { $0 == 1 ? .hold("250 taken") : .say("250 taken") }
         let server = try await ScriptedServer.start(behaviour)
         let bench = try DeliveryBench(port: server.port)
         bench.desk.rules.withLock { $0.share = 1 }

@@ -61,7 +61,7 @@ struct ServerNoiseTests {
             var bytes: [UInt8] = []
             for _ in 0..<80 {
                 let word = Self.words[dice.below(Self.words.count)]
-                // What stands behind STARTTLS in one piece is thrown away, in the next piece it is not.
+                // Whether what stands behind STARTTLS is thrown away depends on the pieces.
                 if word.hasPrefix("STARTTLS") { continue }
                 bytes += Array(word.utf8)
                 if dice.chance(permille: 300) && !word.hasSuffix("\n") { bytes += [13, 10] }

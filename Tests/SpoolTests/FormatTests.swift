@@ -1,4 +1,4 @@
-// FormatTests.swift - records, batches, blocks: what is written is read, what is changed is noticed.
+// FormatTests.swift - what is written is read, what is changed is noticed.
 
 import Primitives
 import Spool
@@ -35,7 +35,8 @@ struct FormatTests {
         }
     }
 
-    @Test func `no changed bit of a record goes unnoticed, and the kind survives a damaged payload`() {
+    @Test
+    func `no changed bit of a record goes unnoticed, and the kind survives a damaged payload`() {
         let payload: [UInt8] = Array(0..<40)
         let bytes = self.record(.body, payload)
         for i in 0..<(RecordFormat.headerBytes + payload.count) {

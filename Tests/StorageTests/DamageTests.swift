@@ -77,7 +77,9 @@ struct DamageTests {
         #expect(kept < 3)
     }
 
-    @Test func `a changed byte in what was synced is refused or costs one copy, and is said`() throws {
+    @Test func `a changed byte in what was synced is refused or costs one copy, and is said`()
+        throws
+    {
         let (directory, _, bytes, ends) = try self.journal()
         var refused = 0
         var copies = 0

@@ -99,9 +99,10 @@ struct EvacuationTests {
         self.fill(rig, 101...140)
         for i in 101...140 { rig.storage.hintEnded(tag(i * 2 + 1)) }
         #expect(rig.checkpoint([], index: 140) == nil)
-        #expect(rig.told.until { _ in
-            rig.storage.statistics().oldFiles == 0 && rig.storage.statistics().segments <= 3
-        })
+        #expect(
+            rig.told.until { _ in
+                rig.storage.statistics().oldFiles == 0 && rig.storage.statistics().segments <= 3
+            })
         rig.close()
         let names = try FileManager.default.contentsOfDirectory(
             atPath: rig.directory.path + "/data/bodies")

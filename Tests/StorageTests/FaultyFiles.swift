@@ -1,4 +1,4 @@
-// FaultyFiles.swift - the real file system with faults, and a crash that forgets what was not synced.
+// FaultyFiles.swift - real files with faults, and a crash that forgets what was not synced.
 
 import Foundation
 import Primitives
@@ -199,7 +199,8 @@ final class FaultyFiles: FileSystem, @unchecked Sendable {
     /// After the storage is closed: what was not synced is kept, lost, or lost in parts.
     func crash(_ mode: CrashMode, _ dice: inout Generator) throws {
         for entry in self.undo.reversed() where mode != .keep {
-            let zeros = max(0, min(entry.count, entry.sizeBefore - entry.offset) - entry.before.count)
+            let zeros = max(
+                0, min(entry.count, entry.sizeBefore - entry.offset) - entry.before.count)
             let before = entry.before + [UInt8](repeating: 0, count: zeros)
             // Torn: from some byte on, or some sectors in the middle.
             var range = 0..<before.count

@@ -89,7 +89,14 @@ final class Told: Sendable {
 
     /// Waits until `condition` holds; false after 20 s.
     func until(_ condition: (State) -> Bool) -> Bool {
-        self.monitor.wait(timeout: .seconds(20)) { condition($0) ? true : nil } ?? false
+        // Not everything that a condition looks at signals, so it is looked at every 10 ms too.
+        for _ in 0..<2000 {
+            let holds = self.monitor.wait(timeout: .milliseconds(10)) { s -> Bool? in
+                condition(s) ? true : nil
+            }
+            if holds == true { return true }
+        }
+        return false
     }
 }
 

@@ -100,10 +100,11 @@ struct SpaceTests {
         let directory = TemporaryDirectory()
         let first = try Rig(directory)
         // The spare files and the reserve are there.
-        #expect(first.told.until { _ in
-            first.storage.core.pool.spareCount == 2
-                && first.storage.core.pool.reserveBytes == smallOptions().reserveBytes
-        })
+        #expect(
+            first.told.until { _ in
+                first.storage.core.pool.spareCount == 2
+                    && first.storage.core.pool.reserveBytes == smallOptions().reserveBytes
+            })
         first.body(1, 2000)
         #expect(first.durable(first.entry(1)))
         first.close()

@@ -33,7 +33,8 @@ struct StartTests {
         rig.close()
         #expect(throws: StorageError.otherNode(found: "a", expected: "b")) {
             _ = try Storage.open(
-                directory: rig.directory.path + "/data", node: "b", incarnation: Incarnation(raw: 1),
+                directory: rig.directory.path + "/data", node: "b",
+                incarnation: Incarnation(raw: 1),
                 cluster: ClusterID(raw: 1), options: smallOptions())
         }
     }

@@ -79,7 +79,7 @@ struct ClientTransaction {
     }
 
     /// LMTP: each accepted recipient by its own reply (RFC 2033 §4.2); those that were not answered
-    /// any more get `rest`.
+    /// any more get `rest`. A server with DSN was told what to report and does so itself.
     func eachAnswered(offersDSN: Bool, rest: RecipientEnding) -> ClientResult {
         var answers = self.finals[...]
         return .each(
@@ -89,8 +89,7 @@ struct ClientTransaction {
                 guard reply.isPositive else {
                     return FailureTable.ending(at: .finalDot, .reply(reply))
                 }
-                let isRelayed = !offersDSN && self.mail.recipients[i].notify.contains(.success)
-                return isRelayed ? .relayed(reply) : .delivered(reply)
+                return offersDSN ? .delivered(reply) : .stored(reply)
             })
     }
 

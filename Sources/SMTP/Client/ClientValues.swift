@@ -107,6 +107,8 @@ package enum RecipientEnding: Hashable, Sendable {
     case delivered(Reply)
     /// The server took it; a success report was asked for and the server knows no DSN.
     case relayed(Reply)
+    /// LMTP: it is in the mailbox, and the server knows no DSN, so that success is ours to report.
+    case stored(Reply)
     case failed(Reply)
     /// Not now, and not at another host either.
     case deferred(Reply)

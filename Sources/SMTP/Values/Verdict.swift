@@ -1,12 +1,12 @@
 // Verdict.swift - how one attempt ended for one recipient.
 //
-// Standard  RFC 3464 §2.3.3 (action), RFC 5321 §4.2.1.
+// Standard  RFC 3464 §2.3.3 (action), RFC 3461 §4.1 (NOTIFY), RFC 5321 §4.2.1, RFC 2033 (LMTP).
 
 /// What an attempt found out about one recipient.
 package struct Verdict: Hashable, Sendable {
     package enum Kind: UInt8, Hashable, Sendable {
-        /// The next host took responsibility and will report itself (it offers DSN), or the
-        /// recipient asked for no report of success.
+        /// The next host took responsibility and will report success itself (it offers DSN), or
+        /// none was asked for.
         case delivered = 1
         /// The next host took responsibility, but offers no DSN (RFC 3461 §6.2.4 "relayed").
         case relayed = 2
@@ -14,6 +14,17 @@ package struct Verdict: Hashable, Sendable {
         case deferred = 3
         /// Never will.
         case failed = 4
+        /// The next host is the mailbox itself (LMTP) and makes no reports of its own: delivery is
+        /// final, and a report of success is ours to make.
+        case stored = 5
+
+        /// Whether the next host took responsibility.
+        package var isSuccess: Bool {
+            switch self {
+            case .delivered, .relayed, .stored: true
+            case .deferred, .failed: false
+            }
+        }
     }
     package var kind: Kind
     /// The reply that decided, or one of ours that tells what happened (e.g. a time-out).
