@@ -19,6 +19,8 @@ let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics
 let metricsCore = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
 let toml = Target.Dependency.product(name: "TOMLKit", package: "TOMLKit")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdCore = Target.Dependency.product(
+    name: "HummingbirdCore", package: "hummingbird")
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let signals = Target.Dependency.product(
     name: "UnixSignals", package: "swift-service-lifecycle")
@@ -45,7 +47,8 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
-        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
+        .package(
+            url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
     ],
     targets: [
@@ -66,7 +69,7 @@ let package = Package(
         library("MailQueue", ["Primitives", "SMTP", "Spool"]),
 
         // Disk, sockets, C libraries.
-        library("Storage", ["Primitives", "Spool", "MailQueue", "CSQLite", "CLZ4"]),
+        library("Storage", ["Primitives", "Spool", "CSQLite", "CLZ4"]),
         library("OpenSSL", ["Primitives", "COpenSSL"]),
         library("Networking", ["Primitives", "OpenSSL", "CUnbound", nio, nioPosix]),
 
@@ -93,6 +96,7 @@ let package = Package(
             "Admin",
             [
                 "Primitives", "Settings", "MailQueue", "Networking", "Cluster", hummingbird,
+                hummingbirdCore,
                 nio, logging, metrics, metricsCore,
             ]),
         library(
@@ -101,7 +105,8 @@ let package = Package(
         .executableTarget(
             name: "posthouse",
             dependencies: [
-                "Primitives", "Settings", "Storage", "OpenSSL", "Networking", "Cluster", "Reception",
+                "Primitives", "Settings", "Storage", "OpenSSL", "Networking", "Cluster",
+                "Reception",
                 "Delivery", "Admin", "Console", arguments, signals, logging, metrics, nio,
                 nioPosix,
             ],
@@ -113,12 +118,16 @@ let package = Package(
         tests("SMTPTests", ["Primitives", "SMTP", nio]),
         tests("SpoolTests", ["Primitives", "Spool"]),
         tests("MailQueueTests", ["Primitives", "SMTP", "Spool", "MailQueue"]),
-        tests("StorageTests", ["Primitives", "Spool", "MailQueue", "Storage"]),
+        tests("StorageTests", ["Primitives", "Spool", "Storage"]),
         tests("OpenSSLTests", ["Primitives", "OpenSSL"]),
-        tests("NetworkingTests", ["Primitives", "OpenSSL", "Networking", nio, nioPosix, nioEmbedded]),
+        tests(
+            "NetworkingTests", ["Primitives", "OpenSSL", "Networking", nio, nioPosix, nioEmbedded]),
         tests(
             "ClusterTests",
-            ["Primitives", "Settings", "SMTP", "Spool", "MailQueue", "Storage", "Cluster", nio, nioPosix]),
+            [
+                "Primitives", "Settings", "SMTP", "Spool", "MailQueue", "Storage", "Cluster",
+                logging, nio, nioPosix,
+            ]),
         tests(
             "ReceptionTests",
             [
@@ -132,7 +141,12 @@ let package = Package(
                 "Delivery", nio, nioPosix, nioEmbedded,
             ]),
         tests("ConsoleTests", ["Primitives", "Settings", "Console"]),
-        tests("AdminTests", ["Primitives", "MailQueue", "Cluster", "Admin"]),
+        tests(
+            "AdminTests",
+            [
+                "Primitives", "Settings", "MailQueue", "Cluster", "Admin", logging, metricsCore,
+                nio, nioPosix,
+            ]),
         tests("ProcessTests", []),
         tests("TidyTests", ["TidyRules"]),
         library("TidyRules", [], path: "Tests/TidyRules"),

@@ -169,12 +169,38 @@ enum AdminRequest {
             recipients: recipients, message: body)
     }
 
-    private static func qualified(_ address: String, _ hostname: String) throws(RequestFault)
-        -> String
-    {
-        guard Self.isOneLine(address), !address.utf8.contains(where: { $0 == 0x3C || $0 == 0x3E })
-        else { throw RequestFault(reason: "\(address.debugDescription) is no address") }
-        return address.contains("@") ? address : "\(address)@\(hostname)"
+    /// A dot-string local part, and a domain in lower case (RFC 5321 §4.1.2); what needs quotes or
+    /// U-labels must come in over SMTP.
+    private static func qualified(
+        _ text: String, _ hostname: String
+    ) throws(RequestFault) -> String {
+        let address = text.contains("@") ? text : "\(text)@\(hostname)"
+        let parts = address.utf8.split(
+            separator: UInt8(ascii: "@"), omittingEmptySubsequences: false)
+        guard parts.count == 2, Self.isDotString(parts[0], limit: 64, Self.isAtomByte),
+            Self.isDotString(parts[1], limit: 253, Self.isHostByte)
+        else { throw RequestFault(reason: "\(text.debugDescription) is no address") }
+        let domain = String(decoding: parts[1], as: UTF8.self).lowercased()
+        return "\(String(decoding: parts[0], as: UTF8.self))@\(domain)"
+    }
+
+    private static func isDotString(
+        _ bytes: Substring.UTF8View, limit: Int, _ isFine: (UInt8) -> Bool
+    ) -> Bool {
+        (1...limit).contains(bytes.count)
+            && bytes.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
+                .allSatisfy { !$0.isEmpty && $0.allSatisfy(isFine) }
+    }
+
+    private static func isHostByte(_ byte: UInt8) -> Bool {
+        (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte)
+            || (0x61...0x7A).contains(byte) || byte == UInt8(ascii: "-")
+            || byte == UInt8(ascii: "_")
+    }
+
+    /// RFC 5322 §3.2.3, and what UTF-8 needs (RFC 6531 §3.3).
+    private static func isAtomByte(_ byte: UInt8) -> Bool {
+        Self.isHostByte(byte) || byte >= 0x80 || "!#$%&'*+/=?^`{|}~".utf8.contains(byte)
     }
 
     /// No CR or LF alone, and the last line ends (RFC 5321 §2.3.8).

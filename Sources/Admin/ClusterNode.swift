@@ -64,20 +64,9 @@ package struct ClusterNode: AdminNode {
     package func submit(
         sender: String, recipients: [String], message: ByteBuffer
     ) async throws(AdminFailure) -> Tag {
-        // Grammar and lower case as at a listener (RFC 5321 §4.1.2).
-        guard let from = Path.address(sender, .reverse) else {
-            throw .invalid("\(sender.debugDescription) is no address")
-        }
-        var addresses: [String] = []
-        for recipient in recipients {
-            guard let to = Path.address(recipient) else {
-                throw .invalid("\(recipient.debugDescription) is no address")
-            }
-            addresses.append(to.address)
-        }
         do throws(ClusterView.Failure) {
             return try await self.view.submit(
-                sender: from.address, recipients: addresses, content: message)
+                sender: sender, recipients: recipients, content: message)
         } catch {
             throw AdminFailure(error)
         }
@@ -111,6 +100,7 @@ extension AdminFailure {
             case .refused(.full): .full
             case .refused(.noLeader): .noQuorum
             case .refused(.timedOut): .timedOut
+            case .badAddress(let text): .invalid("\(text.debugDescription) is no address")
             }
     }
 }

@@ -11,7 +11,9 @@ package struct ClusterStatus: Sendable {
         case noQuorum = "no_quorum"
     }
     package struct Node: Sendable {
-        package enum State: String, Sendable { case starting, ready, draining, stopping, unreachable }
+        package enum State: String, Sendable {
+            case starting, ready, draining, stopping, unreachable
+        }
         package var name: NodeName
         package var role: String
         package var state: State

@@ -29,6 +29,8 @@ package final class ClusterView: Sendable {
         case noSuchMessage
         case bodyUnavailable
         case refused(IntakeRefusal)
+        /// RFC 5321 §4.1.2 knows no such address.
+        case badAddress(String)
     }
 
     private let node: Node
@@ -141,23 +143,29 @@ package final class ClusterView: Sendable {
         sender: String, recipients: [String], content: ByteBuffer
     ) async throws(Failure) -> Tag {
         if let obstacle = self.node.obstacle { throw .refused(obstacle) }
+        guard let from = Path.address(sender, .reverse) else { throw .badAddress(sender) }
+        var list: [Recipient] = []
+        var utf8 = from.isUTF8
+        for text in recipients {
+            guard let to = Path.address(text) else { throw .badAddress(text) }
+            list.append(Recipient(address: to.address))
+            utf8 = utf8 || to.isUTF8
+        }
         let routes = self.routes.withLock { $0 }
-        let list = recipients.map { Recipient(address: $0) }
         var header = HeaderScanner()
         let eightBit = content.withUnsafeReadableBytes { bytes in
             header.scan(bytes)
             return bytes.contains { $0 >= 0x80 }
         }
         header.finish()
-        let utf8 = !(sender + recipients.joined()).utf8.allSatisfy { $0 < 0x80 }
         let envelope = Envelope(
-            sender: sender, recipients: list, eightBit: eightBit || utf8, utf8: utf8)
+            sender: from.address, recipients: list, eightBit: eightBit || utf8, utf8: utf8)
         let destinations = list.map { routes.destination(for: $0.domain) }
         let trace = TraceHead(
             helo: "localhost", client: IPAddress(v4: 0x7F00_0001), hostname: self.hostname,
             keyword: utf8 ? .utf8smtp : .esmtp, tls: nil)
         let added = AddedFields(missingIn: header, isSubmission: true)
-        let single = recipients.count == 1 ? recipients[0] : nil
+        let single = list.count == 1 ? list[0].address : nil
         let time = SystemClock.wallTime()
         return try await self.enqueue(envelope, destinations, content) { tag in
             trace.head(id: tag.text, at: time, recipient: single, added: added)
@@ -191,7 +199,9 @@ package final class ClusterView: Sendable {
             }
         }
         switch verdict {
-        case .accepted(let tag): return tag
+        case .accepted(let tag):
+            node.metrics.handedIn()
+            return tag
         case .refused(let refusal): throw .refused(refusal)
         }
     }

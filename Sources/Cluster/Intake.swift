@@ -61,7 +61,8 @@ package final class Intake: Sendable {
     }
 
     /// Whether a new session or transaction makes sense now; cheap, may be asked per command.
-    /// Nil: yes. `.stopping` and `.noLeader`: answer 421 at connect, 451 to MAIL; `.full`: 452 to MAIL.
+    /// Nil: yes. `.stopping` and `.noLeader`: answer 421 at connect, 451 to MAIL; `.full`: 452 to
+    /// MAIL.
     package var obstacle: IntakeRefusal? { self.node.obstacle }
 
     /// Starts to receive the content of a message. Call on `loop`, the session's own.

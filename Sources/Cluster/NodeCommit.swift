@@ -69,11 +69,11 @@ extension Node {
     /// Hands out the verdicts of other loops, then the leases: a lease must not be attempted
     /// before its 250 has been written, so the leases take the way over those loops.
     private func deliverVerdicts(_ foreign: [ForeignVerdict], _ work: [LeasedWork]) {
+        guard let taker = self.taker else { unreachable("a node is started without a taker") }
         guard !foreign.isEmpty else {
-            if !work.isEmpty { self.taker?.take(work) }
+            if !work.isEmpty { taker.take(work) }
             return
         }
-        let taker = self.taker
         var byLoop: [[ForeignVerdict]] = []
         for verdict in foreign {
             if let place = byLoop.firstIndex(where: { $0[0].loop === verdict.loop }) {
@@ -88,7 +88,7 @@ extension Node {
             }
         }
         guard !work.isEmpty else { return }
-        EventLoopFuture.andAllComplete(done, on: self.loop).whenComplete { _ in taker?.take(work) }
+        EventLoopFuture.andAllComplete(done, on: self.loop).whenComplete { _ in taker.take(work) }
     }
 
     /// Tells who waits for an entry, and collects the leases that it brought this node.
@@ -132,7 +132,9 @@ extension Node {
         case .reportLeased(let report, let session):
             guard session == self.machine.session else { return }
             if let leased = self.leasedReport(report) { work.append(.report(leased)) }
-        case .messageFinished(let tag): self.recentBodies.remove(tag)
+        case .messageFinished(let tag):
+            self.recentBodies.remove(tag)
+            self.storage.hintEnded(tag)
         case .possibleDuplicates(let cause, let count): self.metrics.duplicates(cause, count)
         case .recipientsFailed(_, let count): self.rates.bounced.add(Int(count))
         case .sessionOpened, .sessionClosed, .leaseEnded: break

@@ -15,6 +15,11 @@ struct NodeMetrics: Sendable {
     private let lag = Gauge(label: "posthouse_commit_lag")
     private let diskFree = Gauge(label: "posthouse_disk_free_ratio")
     private let commit = Timer(label: "posthouse_commit_seconds")
+    private let sync = Timer(label: "posthouse_journal_sync_seconds")
+    /// Stays 0 while there is one node: nobody has another copy.
+    private let repairs = Counter(label: "posthouse_body_repairs_total")
+    /// Reception counts what comes by SMTP; this is what comes over the admin interface.
+    private let accepted = Counter(label: "posthouse_accepted_total")
     private let states: [Gauge] = ["due", "leased", "deferred", "held"].map {
         Gauge(label: "posthouse_queue_messages", dimensions: [("state", $0)])
     }
@@ -25,6 +30,12 @@ struct NodeMetrics: Sendable {
         case .reply: self.reply.increment(by: Int64(count))
         }
     }
+
+    /// A batch of the journal was written and synced.
+    func synced(in duration: Duration) { self.sync.recordNanoseconds(duration.inNanoseconds) }
+
+    /// A message was handed in over the admin interface.
+    func handedIn() { self.accepted.increment() }
 
     /// From proposal to result.
     func committed(in duration: Duration) { self.commit.recordNanoseconds(duration.inNanoseconds) }

@@ -28,7 +28,8 @@ package enum NodeStartError: Error {
         switch self {
         case .storage(let error): error.remedy
         case .state(let error):
-            "The queue's state on disk cannot be read (\(error)). Keep the data directory and report this; start with an empty one."
+            "The queue's state on disk cannot be read (\(error)). Keep the data directory and"
+                + " report this; start with an empty one."
         }
     }
 }
@@ -49,6 +50,7 @@ extension RunningNode {
     ///   - fault: the disk has failed; nothing is acknowledged any more, end the process with 70.
     package static func open(
         _ settings: Settings, loops: any EventLoopGroup, logger: Logger,
+        options: StorageOptions = StorageOptions(),
         fault: @escaping @Sendable (StorageError) -> Void
     ) throws(NodeStartError) -> RunningNode {
         let storage: Storage
@@ -57,7 +59,7 @@ extension RunningNode {
             (storage, recovery) = try Storage.open(
                 directory: settings.node.data, node: settings.node.name,
                 incarnation: Incarnation(raw: Secrets.randomWord() | 1),
-                cluster: ClusterID(raw: Secrets.randomWord() | 1))
+                cluster: ClusterID(raw: Secrets.randomWord() | 1), options: options)
         } catch {
             throw .storage(error)
         }
@@ -186,6 +188,7 @@ extension Node {
     func storageEvents(fault: @escaping @Sendable (StorageError) -> Void) -> StorageEvents {
         StorageEvents(
             progress: { self.journalProgressed(to: $0) },
+            synced: { self.metrics.synced(in: $0) },
             fault: fault,
             relieved: { self.resumePaused() },
             level: { level in

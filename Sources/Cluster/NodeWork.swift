@@ -14,7 +14,6 @@ extension Node {
     /// Deliveries of one batch of grants.
     private static let grantBatch = 1000
 
-
     // MARK: Out
 
     func leasedDelivery(_ id: DeliveryID) -> LeasedDelivery? {

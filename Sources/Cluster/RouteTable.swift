@@ -28,7 +28,11 @@ package struct RouteTable: Sendable {
     package func destination(for domain: some StringProtocol) -> String {
         let name = domain.isEmpty ? self.hostname.lowercased() : domain.lowercased()
         guard let route = self.route(for: name) else { return name }
-        return "\(route.scheme.rawValue):\(route.via)"
+        var hop = "\(route.scheme.rawValue):\(route.via)"
+        // Two routes to one host that differ in manners do not share connections.
+        if route.tls != .may { hop += ";tls=\(route.tls.rawValue)" }
+        if !route.user.isEmpty { hop += ";user=\(route.user)" }
+        return hop
     }
 
     /// "*" matches all, "*.example.org" its subdomains, else the very name. Lower case both.

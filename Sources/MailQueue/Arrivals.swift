@@ -47,7 +47,8 @@ extension MailQueue {
         return nil
     }
 
-    /// New mail of a destination with a backlog goes behind it; a slow one does not take all credit.
+    /// New mail of a destination with a backlog goes behind it; a slow one does not take all
+    /// credit.
     private func mayLeaseFirst(_ delivery: UInt32, to place: Int) -> Bool {
         let destination = self.destinations[self.deliveries[delivery].destination]
         return self.canLease(place) && destination.queued == 0

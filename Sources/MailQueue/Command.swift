@@ -34,7 +34,8 @@ package struct Command: Hashable, Sendable {
         case expireSession(SessionID)
         /// A session, with the body stored under the command's tag.
         case enqueue(Enqueue)
-        /// A session: how a transaction ended. `delivered` and `relayed` count for ever.
+        /// A session: how a transaction ended. `delivered`, `relayed` and `stored` count for
+        /// ever.
         case outcome(Outcome)
         /// A session gives leases back unattempted.
         case release(deliveries: [DeliveryID], reports: [ReportID])

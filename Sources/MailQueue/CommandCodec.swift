@@ -1,7 +1,8 @@
 // CommandCodec.swift - commands as bytes: what stands in log entries and goes to the leader.
 //
 // Format    u8 version, u8 kind, bool + origin (session, sequence, ranges), then the kind's fields
-//           in the order in which they are written below. Numbers are varints unless said otherwise.
+//           in the order in which they are written below. Numbers are varints unless said
+//           otherwise.
 // Limits    every count is bounded; any bytes give a command or an error.
 
 package import Primitives

@@ -1,7 +1,8 @@
 // Outcomes.swift - an attempt ends: recipients end, the rest waits, a report may be owed.
 //
 // Fencing   delivered, relayed and stored are facts, taken from whoever says so and for ever;
-//           deferred and failed only from the session that holds the lease, for the attempt that it is for.
+//           deferred and failed only from the session that holds the lease, for the attempt that it
+//           is for.
 // Standard  RFC 3464 §2.3.3, RFC 3461 §5.2 (who is told what), RFC 5321 §4.5.4.1 (retries, expiry).
 
 import Primitives

@@ -1,7 +1,7 @@
 // Reports.swift - what senders are owed: who is told of what, and how the debt is cleared.
 //
-// Order     a debt is made by the very command that ends the recipients (invariant 5); it is cleared
-//           by the command that makes the report's message, or waived.
+// Order     a debt is made by the very command that ends the recipients (invariant 5); it is
+//           cleared by the command that makes the report's message, or waived.
 // Standard  RFC 3461 §4.1, §5.2; RFC 5321 §6.1 (null reverse-path: nobody is told).
 
 import Primitives

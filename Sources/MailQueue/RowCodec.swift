@@ -1,4 +1,5 @@
-// RowCodec.swift - one message with its deliveries, recipients and debts as a row of the checkpoint.
+// RowCodec.swift - one message with its deliveries, recipients and debts as a row of the
+// checkpoint.
 //
 // Format    u8 version; stamp, order, flags, next report number; holders; recipients (status, their
 //           delivery, verdict as a blob while pending); deliveries (state; destination, payload,

@@ -41,7 +41,8 @@ package final class CertificateStore: Sendable {
     /// The context for new connections; from any thread, about 20 ns.
     package var current: TLSServerContext { self.state.withLock { $0.context } }
 
-    /// Looks at the files now and loads them if they are not those of the last look. Nil: unchanged.
+    /// Looks at the files now and loads them if they are not those of the last look. Nil:
+    /// unchanged.
     package func reload() -> Event? {
         let stamps = Self.stamps(self.identities)
         guard self.state.withLock({ $0.stamps != stamps }) else { return nil }

@@ -51,8 +51,8 @@ package struct DNSFailure: Error, Hashable, Sendable {
 
 /// The answer to "who takes mail for this domain?".
 package enum MXAnswer: Hashable, Sendable {
-    /// At least one host, in the order of the answer (neither sorted nor shuffled). `secure`: proven
-    /// by DNSSEC.
+    /// At least one host, in the order of the answer (neither sorted nor shuffled). `secure`:
+    /// proven by DNSSEC.
     case records([MXRecord], secure: Bool)
     /// "This domain takes no mail" (RFC 7505): a permanent failure.
     case null

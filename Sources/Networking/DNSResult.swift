@@ -145,7 +145,8 @@ enum DNSName {
     }
 
     /// A name in wire format without compression as text: lower case, without the final dot, "" for
-    /// the root. Nil if it is malformed or holds what no host name has (dots or controls in labels).
+    /// the root. Nil if it is malformed or holds what no host name has (dots or controls in
+    /// labels).
     static func text(_ wire: UnsafeRawBufferPointer) -> String? {
         var text: [UInt8] = []
         var offset = 0

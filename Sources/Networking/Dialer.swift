@@ -64,7 +64,8 @@ package enum Dialer {
     ///
     /// - Parameters:
     ///   - source: the local address to use; of the same family. Nil: the system chooses.
-    ///   - timeout: for the connection alone (RFC 5321 §4.5.3.2 asks for none; minutes help nobody).
+    ///   - timeout: for the connection alone (RFC 5321 §4.5.3.2 asks for none; minutes help
+    ///   nobody).
     ///   - initializer: adds the handlers, on `loop`, before the connection is attempted; if it
     ///     throws, there is none.
     /// - Returns: the active channel; fails with `DialFailure`.

@@ -1,7 +1,7 @@
 // Listener.swift - an open port.
 //
-// Limits    `backlog` connections wait in the kernel. Out of descriptors: accepting pauses by itself
-//           (NIO's bootstrap retries after a second) and is reported at most once a minute.
+// Limits    `backlog` connections wait in the kernel. Out of descriptors: accepting pauses by
+//           itself (NIO's bootstrap retries after a second) and is reported at most once a minute.
 
 import Glibc
 package import NIOCore
@@ -35,7 +35,8 @@ package final class Listener: Sendable {
     ///   - address: `0.0.0.0` takes IPv4 only, `::` IPv6 only.
     ///   - loop: accepts.
     ///   - children: loops of the accepted channels, in turn.
-    ///   - paused: accepting failed for want of descriptors or memory; called on `loop`, at most once
+    ///   - paused: accepting failed for want of descriptors or memory; called on `loop`, at most
+    ///   once
     ///     a minute, with the reason.
     ///   - initializer: adds the handlers of an accepted channel, on its loop; if it throws, the
     ///     channel is closed.

@@ -10,8 +10,8 @@ package import NIOCore
 package import Primitives
 import Synchronization
 
-/// One per process. Call `shutdown` before the last reference goes. NIOPosix has a `Resolver` too: a
-/// file that imports both writes `Networking.Resolver`.
+/// One per process. Call `shutdown` before the last reference goes. NIOPosix has a `Resolver` too:
+/// a file that imports both writes `Networking.Resolver`.
 package final class Resolver: Sendable {
     package struct Configuration: Sendable {
         /// Addresses, each with an optional `@port`; empty: what /etc/resolv.conf says.
@@ -150,7 +150,8 @@ struct AnswerTable<Answer: Sendable>: Sendable {
         return row.answer
     }
 
-    /// A full table forgets everything: at one fill per minute this costs less than an order of age.
+    /// A full table forgets everything: at one fill per minute this costs less than an order of
+    /// age.
     mutating func store(_ name: String, _ answer: Answer, until end: Instant) {
         if self.rows.count >= self.limit && self.rows[name] == nil { self.rows.removeAll() }
         self.rows[name] = (answer, end)

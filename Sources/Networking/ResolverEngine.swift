@@ -98,8 +98,8 @@ final class ResolverInbox: Sendable {
 
     /// All questions so far, and whether to stop.
     func take() -> (questions: [(Question, Asker)], stopping: Bool) {
-        // Non-blocking; that there was nothing to read is no fault. Emptied before the questions are
-        // taken: one that comes between the two signals again.
+        // Non-blocking; that there was nothing to read is no fault. Emptied before the questions
+        // are taken: one that comes between the two signals again.
         var signals: UInt64 = 0
         _ = read(self.wake, &signals, 8)
         return self.state.withLock { state in

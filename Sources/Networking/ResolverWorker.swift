@@ -46,7 +46,8 @@ final class ResolverWorker {
     private var flights: [Question: Flight] = [:]
     /// Not given to libunbound yet.
     private var waiting = RingBuffer<Flight>()
-    /// In the order of their deadlines, as all have the same time; flights that are over stay in it.
+    /// In the order of their deadlines, as all have the same time; flights that are over stay in
+    /// it.
     private var deadlines = RingBuffer<Flight>()
     /// Parts that libunbound works on.
     private var inFlight = 0

@@ -18,8 +18,8 @@ package struct TransmitState: Hashable, Sendable {
 
 /// All of these only on the channel's event loop, and only for TCP sockets.
 extension Channel {
-    /// Closes with a reset: what NIO and the kernel still hold is thrown away, and the peer sees that
-    /// the connection was cut. Works through TLS, without close_notify.
+    /// Closes with a reset: what NIO and the kernel still hold is thrown away, and the peer sees
+    /// that the connection was cut. Works through TLS, without close_notify.
     package func abort() {
         let option = ChannelOptions.Types.SocketOption(
             level: SocketOptionLevel(SOL_SOCKET), name: SocketOptionName(SO_LINGER))
@@ -42,8 +42,8 @@ extension Channel {
             value: milliseconds)
     }
 
-    /// What the kernel says of this connection's sending side; nil if it cannot tell (closed, or not
-    /// TCP). What NIO has not written yet is not in it.
+    /// What the kernel says of this connection's sending side; nil if it cannot tell (closed, or
+    /// not TCP). What NIO has not written yet is not in it.
     package func transmitState() -> TransmitState? {
         guard let provider = self as? any SocketOptionProvider else { return nil }
         let future: EventLoopFuture<TCPInfoWords> = provider.unsafeGetSocketOption(

@@ -1,8 +1,8 @@
 // TLSHandler.swift - TLS between the socket and the one handler above it.
 //
 // Takes     a connection of OpenSSL; ciphertext from the socket, plaintext from above.
-// Gives     plaintext upwards, ciphertext downwards, `TLSEvent` as inbound user events, `TLSFailure`
-//           as an error followed by the end of the channel.
+// Gives     plaintext upwards, ciphertext downwards, `TLSEvent` as inbound user events,
+//           `TLSFailure` as an error followed by the end of the channel.
 // Never     touches what was read before it was added: after STARTTLS the handler above throws its
 //           buffered plaintext away (RFC 3207 §4.2).
 // Standard  RFC 8446 §6.1 (close_notify, truncation), RFC 3207, RFC 8314.
@@ -15,8 +15,8 @@ package import Primitives
 package enum TLSEvent: Equatable, Sendable {
     /// The handshake has finished; comes before any plaintext. Writes were held until now.
     case established(TLSInfo)
-    /// The peer's close_notify: all that it sent has arrived. Unless the channel allows half-closure
-    /// it is closed after this.
+    /// The peer's close_notify: all that it sent has arrived. Unless the channel allows
+    /// half-closure it is closed after this.
     case peerClosed
     /// The connection ended without close_notify: what came may be cut off.
     case truncated
@@ -55,8 +55,8 @@ package enum TLSFailure: Error, Equatable, Sendable {
 /// Outbound user event: the channel is about to be reset; no close_notify, no waiting.
 struct TLSAbandon: Sendable {}
 
-/// Server or client, as the connection says. Add it first in the pipeline, also of a channel that is
-/// in use (`ChannelHandlerContext.startTLS`). The handshake starts when the channel is active.
+/// Server or client, as the connection says. Add it first in the pipeline, also of a channel that
+/// is in use (`ChannelHandlerContext.startTLS`). The handshake starts when the channel is active.
 ///
 /// Writes before its end are held; a close before its end drops them. A close afterwards sends what
 /// was flushed and close_notify first, and waits for the kernel to take them, not for the peer.

@@ -51,8 +51,8 @@ final class UnboundContext {
         }
     }
 
-    /// Names that libunbound would deny by itself and that a local server may well answer. The first
-    /// of these calls starts libunbound, so faults in what was set show here.
+    /// Names that libunbound would deny by itself and that a local server may well answer. The
+    /// first of these calls starts libunbound, so faults in what was set show here.
     private func openLocalZones() throws(ResolverError) {
         for zone in ["test.", "home.arpa."] {
             let result = ub_ctx_zone_remove(self.pointer, zone)

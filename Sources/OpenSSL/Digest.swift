@@ -112,8 +112,8 @@ package enum HMACSHA256 {
 
 /// Random bytes and secret comparison.
 package enum Secrets {
-    /// Bytes from OpenSSL's generator, which the system seeds. Without entropy there is no way to go
-    /// on safely: the process ends.
+    /// Bytes from OpenSSL's generator, which the system seeds. Without entropy there is no way to
+    /// go on safely: the process ends.
     package static func randomBytes(_ count: Int) -> [UInt8] {
         guard count > 0 else { return [] }
         return [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in

@@ -49,7 +49,8 @@ package struct OpenSSLError: Error, Equatable, Sendable, CustomStringConvertible
         }
     }
 
-    /// The text of an error of the system: the last part of `error:80000002:system library::No such…`.
+    /// The text of an error of the system: the last part of `error:80000002:system library::No
+    /// such…`.
     private static func systemText(_ code: UInt) -> String {
         var line = [CChar](repeating: 0, count: 256)
         ERR_error_string_n(code, &line, line.count)

@@ -30,7 +30,8 @@ package struct WallTime: Comparable, Hashable, Sendable {
     /// `Mon, 2 Mar 2026 17:04:05 +0000` (RFC 5322 §3.3).
     package var rfc5322: String {
         let c = Civil(milliseconds: self.milliseconds)
-        return "\(Self.weekdays[c.weekday]), \(c.day) \(Self.months[c.month - 1]) \(pad(c.year, 4)) "
+        return
+            "\(Self.weekdays[c.weekday]), \(c.day) \(Self.months[c.month - 1]) \(pad(c.year, 4)) "
             + "\(pad(c.hour, 2)):\(pad(c.minute, 2)):\(pad(c.second, 2)) +0000"
     }
 

@@ -28,6 +28,9 @@ struct JournalReplay {
     private(set) var notes: [OutcomeNote] = []
     private(set) var damage: [Damage] = []
     private(set) var contents: [UInt64: SegmentContents] = [:]
+    /// Of the segment that is being read, and of the batch.
+    private var current = SegmentContents(number: 0)
+    private var marks: [RecordMark] = []
     /// Records beyond D, as they are: to be written and synced again before anything else.
     let carried: PendingBuffer
     private(set) var lastBatch: UInt64 = 0
@@ -61,7 +64,7 @@ struct JournalReplay {
         let durable = segments.flatMap(\.batches).map(\.durableBefore).max() ?? 0
         for segment in segments {
             let bytes = try self.load(segment.file, memory)
-            self.contents[segment.number] = SegmentContents(number: segment.number)
+            self.current = SegmentContents(number: segment.number)
             for batch in segment.batches {
                 if batch.number <= durable {
                     try self.replay(batch, bytes, segment)
@@ -69,6 +72,7 @@ struct JournalReplay {
                     self.carry(batch, bytes, segment)
                 }
             }
+            self.contents[segment.number] = self.current
         }
         // The writer goes on after the last durable batch; later numbers are void.
         self.lastBatch = max(durable, self.lastBatch)
@@ -167,6 +171,8 @@ struct JournalReplay {
         for record in batch.records {
             try self.take(record, bytes, segment, moved: nil)
         }
+        self.bodies.enter(self.marks, segment.file.id, at: 0)
+        self.marks.removeAll(keepingCapacity: true)
         self.lastBatch = batch.number
         self.lastCRC = batch.recordsCRC
     }
@@ -178,7 +184,13 @@ struct JournalReplay {
         if damage.kind == .body || damage.kind == .bodyEnd, start < bytes.count,
             let header = BodyHeader(UnsafeRawBufferPointer(rebasing: bytes[start...]))
         {
-            self.bodies.withState { $0.markDamaged(header.tag) }
+            // A sound copy among the old bodies counts.
+            let isHere = self.bodies.withState { s -> Bool in
+                if s.index[header.tag] != nil { return true }
+                s.markDamaged(header.tag)
+                return false
+            }
+            if isHere { return }
             self.note(.body(header.tag), path, damage.offset)
         } else if damage.kind == .chunk {
             // The body's end will miss it, and says so then.
@@ -268,8 +280,8 @@ struct JournalReplay {
         if moved != nil {
             self.carried.marks.append(mark)
         } else {
-            self.bodies.enter([mark], segment.file.id, at: 0)
-            self.contents[segment.number]?.add(mark)
+            self.marks.append(mark)
+            self.current.add(mark)
         }
     }
 
@@ -282,8 +294,7 @@ struct JournalReplay {
             self.carried.entries += 1
             self.carried.lastEntryIndex = max(self.carried.lastEntryIndex, index)
         } else {
-            let last = self.contents[segment.number]?.lastEntryIndex ?? 0
-            self.contents[segment.number]?.lastEntryIndex = max(last, index)
+            self.current.lastEntryIndex = max(self.current.lastEntryIndex, index)
         }
         guard index > self.appliedIndex else { return }
         // An entry that comes again replaces what was there from it on.

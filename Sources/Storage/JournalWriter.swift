@@ -42,6 +42,8 @@ final class JournalWriter {
     private var nextBatch: UInt64
     private var nextSegment: UInt64
     private var previousCRC: UInt32
+    /// How long the last batch took to write and sync.
+    private var lastSync = Duration.zero
 
     /// - Parameters:
     ///   - segment: the number of the next segment.
@@ -83,6 +85,7 @@ final class JournalWriter {
             throw error.storageError
         }
         let took = monotonicNow() - started
+        self.lastSync = took
         self.numbers.withLock { n in
             n.batches += 1
             n.writtenBytes += UInt64(length)
@@ -179,7 +182,10 @@ final class JournalWriter {
                 return
             }
             let (position, relieved) = lanes.written(batch)
-            if let position { events.progress(position) }
+            if let position {
+                events.progress(position)
+                events.synced(self.lastSync)
+            }
             if relieved { events.relieved() }
             afterBatch()
         }

@@ -2,8 +2,8 @@
 
 package import Primitives
 
-/// A fault of the disk or of what stands on it. Every case but `.full` and `.closed` is final for this process:
-/// nothing is acknowledged any more, and it ends with exit code 70.
+/// A fault of the disk or of what stands on it. Every case but `.full` and `.closed` is final for
+/// this process: nothing is acknowledged any more, and it ends with exit code 70.
 package enum StorageError: Error, Equatable, Sendable {
     /// Another process has the data directory.
     case locked(directory: String)

@@ -172,6 +172,8 @@ package struct GarbageAnswer: Sendable {
 package struct StorageEvents: Sendable {
     /// Everything up to this position is durable. Once per batch.
     package var progress: @Sendable (UInt64) -> Void
+    /// How long the write and sync of a batch took. Once per batch, after `progress`.
+    package var synced: @Sendable (Duration) -> Void
     /// Once, and last: nothing is acknowledged any more; exit with 70.
     package var fault: @Sendable (StorageError) -> Void
     /// After `mayTakeBytes` was false: less than half is in flight again.
@@ -186,6 +188,7 @@ package struct StorageEvents: Sendable {
 
     package init(
         progress: @escaping @Sendable (UInt64) -> Void,
+        synced: @escaping @Sendable (Duration) -> Void = { _ in },
         fault: @escaping @Sendable (StorageError) -> Void,
         relieved: @escaping @Sendable () -> Void,
         level: @escaping @Sendable (SpaceLevel) -> Void,
@@ -194,6 +197,7 @@ package struct StorageEvents: Sendable {
         prove: @escaping @Sendable ([Tag], @escaping @Sendable (GarbageAnswer) -> Void) -> Void
     ) {
         self.progress = progress
+        self.synced = synced
         self.fault = fault
         self.relieved = relieved
         self.level = level

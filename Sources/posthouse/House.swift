@@ -58,11 +58,12 @@ final class House: Sendable {
         MetricsSystem.bootstrap(registry)
         let logger = Logger(label: "posthouse")
         let node = try Self.openNode(settings, loops: loops, logger: logger, sink: sink)
-        await node.start()
         let resolver = try Self.resolver(settings)
         let delivery = try Self.delivery(
             settings, node: node, resolver: resolver, loops: loops, logger: logger)
+        // Leases come with the session: whoever takes them must be there first.
         node.desk.attach(delivery)
+        await node.start()
         let reception = try await Self.reception(
             settings, node: node, delivery: delivery, loops: loops, logger: logger)
         let adminTask = try await Self.admin(
@@ -228,12 +229,14 @@ extension House {
             defer { settings = fresh }
             return settings
         }
-        let fixed = old.listeners != fresh.listeners || old.node != fresh.node
+        let fixed =
+            old.listeners != fresh.listeners || old.node != fresh.node
             || old.admin != fresh.admin || old.dns != fresh.dns
         self.logger.notice(
             "settings reloaded",
             metadata: fixed
-                ? ["restart_needed": "node, listener, dns and admin change at a restart only"] : nil)
+                ? ["restart_needed": "node, listener, dns and admin change at a restart only"] : nil
+        )
     }
 
     /// The end, in order; done within `grace` and what the disk needs.

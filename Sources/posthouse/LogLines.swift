@@ -64,8 +64,9 @@ final class LogSink: Sendable {
             if batch.dropped > 0 {
                 batch.lines.append(
                     contentsOf:
-                        "{\"level\":\"warning\",\"msg\":\"log lines dropped\",\"count\":\(batch.dropped)}\n"
+                        "{\"level\":\"warning\",\"msg\":\"log lines dropped\","
                         .utf8)
+                batch.lines.append(contentsOf: "\"count\":\(batch.dropped)}\n".utf8)
             }
             batch.lines.withUnsafeBytes(Self.write)
         }

@@ -10,6 +10,7 @@ struct Posthouse: AsyncParsableCommand {
         abstract: "A relay for outbound mail whose queue survives its machines.",
         subcommands: [
             Serve.self, CheckCommand.self, ClusterCommand.self, QueueCommand.self,
-            SendCommand.self, UserCommand.self, VersionCommand.self, DocsCommand.self,
+            SendCommand.self, UserCommand.self, CACommand.self, VersionCommand.self,
+            DocsCommand.self,
         ])
 }

@@ -33,10 +33,9 @@ struct Serve: AsyncParsableCommand {
             say(error.description)
             throw ExitCode(ExitStatus.configuration.rawValue)
         }
-        guard settings.cluster.map({ $0.seeds.count <= 1 }) ?? true else {
-            say("posthouse: [cluster] names several seeds; this version runs clusters of one node")
-            throw ExitCode(ExitStatus.configuration.rawValue)
-        }
+        let notBuilt = settings.notBuilt
+        for sentence in notBuilt { say("posthouse: \(sentence)") }
+        if !notBuilt.isEmpty { throw ExitCode(ExitStatus.configuration.rawValue) }
         // A peer that has gone is an error of one write, not the end of the process.
         signal(SIGPIPE, SIG_IGN)
         Self.raiseFileLimit()

@@ -135,7 +135,7 @@ struct AdminServerTests {
         let node = FakeNode()
         let type = "application/vnd.posthouse.send"
         try await self.serve(node) { client async throws in
-            let mail = "{\"from\":\"jo\",\"to\":[\"x@y.z\",\"root\"]}\nA: b\r\n\r\nx\r\n"
+            let mail = "{\"from\":\"jo\",\"to\":[\"x@Y.Z\",\"root\"]}\nA: b\r\n\r\nx\r\n"
             let sent = try await client.post("/v1/send", mail, type: type)
             #expect(sent.body == "{\"schema\":\"posthouse.send/1\",\"id\":\"1-12\"}\n")
             let full = String(repeating: "x", count: 998) + "\r\n"
@@ -144,7 +144,8 @@ struct AdminServerTests {
             #expect(
                 try await client.post("/v1/send", envelope + "x" + full, type: type).status == 413)
             for wrong in [
-                "", "x", "{}\nx\r\n", envelope + "x", envelope + "x\n", envelope + "x\rx\r\n",
+                "", "x", "{}\nx\r\n", "{\"from\":\"\",\"to\":[\"a b@y\"]}\nx\r\n", envelope + "x",
+                envelope + "x\n", envelope + "x\rx\r\n",
                 "{\"from\":\"\",\"to\":[]}\nx\r\n", "{\"from\":\"\",\"to\":[1]}\nx\r\n",
                 "{\"from\":\"\",\"to\":[\"a\\nb\"]}\nx\r\n",
                 "{\"from\":\"<a@b>\",\"to\":[\"x@y\"]}\nx\r\n", envelope,

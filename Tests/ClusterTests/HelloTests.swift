@@ -10,7 +10,8 @@ struct HelloTests {
         index: UInt64 = 90, term: UInt64 = 4, versions: ClosedRange<UInt16> = 1...1
     ) -> Hello {
         Hello(
-            cluster: ClusterID(raw: cluster), node: node, incarnation: Incarnation(raw: incarnation),
+            cluster: ClusterID(raw: cluster), node: node,
+            incarnation: Incarnation(raw: incarnation),
             boot: boot, durableIndex: index, durableTerm: term, versions: versions)
     }
 
@@ -42,7 +43,9 @@ struct HelloTests {
         let us = self.hello(node: "a", incarnation: 1)
         #expect(us.refusal(of: self.hello(), remembered: nil) == nil)
         #expect(us.refusal(of: self.hello(cluster: 0), remembered: nil) == nil)
-        #expect(us.refusal(of: self.hello(cluster: 8), remembered: nil) == .otherCluster(ClusterID(raw: 8)))
+        #expect(
+            us.refusal(of: self.hello(cluster: 8), remembered: nil)
+                == .otherCluster(ClusterID(raw: 8)))
         #expect(us.refusal(of: self.hello(node: "a"), remembered: nil) == .ourName)
         #expect(us.refusal(of: self.hello(versions: 2...3), remembered: nil) == .version(2...3))
     }
@@ -55,16 +58,20 @@ struct HelloTests {
         #expect(us.refusal(of: self.hello(boot: 1), remembered: seen) == .rolledBack)
         #expect(us.refusal(of: self.hello(index: 89), remembered: seen) == .rolledBack)
         #expect(us.refusal(of: self.hello(term: 3), remembered: seen) == .rolledBack)
-        #expect(us.refusal(of: self.hello(incarnation: 4, boot: 1, index: 0), remembered: seen) == nil)
+        #expect(
+            us.refusal(of: self.hello(incarnation: 4, boot: 1, index: 0), remembered: seen) == nil)
     }
 }
 
 @Suite("Queue time")
 struct QueueClockTests {
-    private func at(_ milliseconds: Int64) -> Instant { Instant(nanoseconds: milliseconds * 1_000_000) }
+    private func at(_ milliseconds: Int64) -> Instant {
+        Instant(nanoseconds: milliseconds * 1_000_000)
+    }
 
     @Test func `time goes on by what has passed, in steps of at most a minute`() {
-        var clock = QueueClock(last: QueueTime(milliseconds: 500), stopped: .zero, now: self.at(1000))
+        var clock = QueueClock(
+            last: QueueTime(milliseconds: 500), stopped: .zero, now: self.at(1000))
         #expect(clock.stamp(at: self.at(1010)) == QueueTime(milliseconds: 510))
         #expect(clock.stamp(at: self.at(1010)) == QueueTime(milliseconds: 510))
         #expect(clock.stamp(at: self.at(61_010)) == QueueTime(milliseconds: 60_510))

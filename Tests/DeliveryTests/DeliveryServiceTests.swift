@@ -92,8 +92,7 @@ struct DeliveryServiceTests {
     func `a host that greets with a refusal: the next one`(greeting: String) async throws {
         var behaviour = ScriptedServer.Behaviour()
         behaviour.greeting = .say(greeting)
-        let first = try await ScriptedServer.start(behaviour)
-        let second = try await ScriptedServer.start(address: "127.0.0.2", port: first.port)
+        let (first, second) = try await ScriptedServer.startTwo(behaviour)
         let (mx, hosts) = try Self.two(first.port)
         let bench = try DeliveryBench(port: first.port, mx: mx, addresses: hosts)
         bench.take(DeliveryBench.delivery(1))
@@ -129,8 +128,7 @@ struct DeliveryServiceTests {
     {
         var behaviour = ScriptedServer.Behaviour()
         behaviour.command = { $0.contains("later@") ? .say("450 4.2.0 greylisted") : nil }
-        let first = try await ScriptedServer.start(behaviour)
-        let second = try await ScriptedServer.start(address: "127.0.0.2", port: first.port)
+        let (first, second) = try await ScriptedServer.startTwo(behaviour)
         let (mx, hosts) = try Self.two(first.port)
         let bench = try DeliveryBench(port: first.port, mx: mx, addresses: hosts)
         bench.take(DeliveryBench.delivery(1, to: ["x@d.example", "later@d.example"]))
@@ -197,13 +195,17 @@ struct DeliveryServiceTests {
         behaviour.command = { $0.hasPrefix(verb) ? .raw("250-o") : nil }
         if verb == "." { behaviour.message = { _ in .raw("2") } }
         let server = try await ScriptedServer.start(behaviour)
+        // Only the step in question is short, so that a slow machine does not end another one.
         let bench = try DeliveryBench(port: server.port) { _ in
         } routing: { routing in
-            routing.timeouts.greeting = .milliseconds(150)
-            routing.timeouts.mail = .milliseconds(150)
-            routing.timeouts.recipient = .milliseconds(150)
-            routing.timeouts.dataStart = .milliseconds(150)
-            routing.timeouts.finalDot = .milliseconds(150)
+            let short = Duration.milliseconds(150)
+            switch verb {
+            case "EHLO": routing.timeouts.greeting = short
+            case "MAIL": routing.timeouts.mail = short
+            case "RCPT": routing.timeouts.recipient = short
+            case "DATA": routing.timeouts.dataStart = short
+            case _: routing.timeouts.finalDot = short
+            }
         }
         bench.take(DeliveryBench.delivery(1))
         let event = await bench.desk.next()
@@ -351,7 +353,9 @@ struct DeliveryServiceTests {
     }
 
     @Test func `LMTP gets a Return-Path and answers for each recipient`() async throws {
-        let server = try await ScriptedServer.start()
+        var behaviour = ScriptedServer.Behaviour()
+        behaviour.keywords = ["PIPELINING"]
+        let server = try await ScriptedServer.start(behaviour)
         let bench = try DeliveryBench(port: 1) { settings in
             var route = Settings.Route()
             route.domains = ["*"]
@@ -361,7 +365,7 @@ struct DeliveryServiceTests {
         }
         bench.take(DeliveryBench.delivery(1, destination: "lmtp:127.0.0.1"))
         let outcome = try await bench.outcome()
-        #expect(outcome.verdicts[0].verdict.kind == .delivered)
+        #expect(outcome.verdicts[0].verdict.kind == .stored)
         #expect(server.seen.lines.first == "LHLO relay.example")
         #expect(server.seen.messages == ["Return-Path: <s@a.example>\r\n" + Self.sent])
         try await bench.stop()

@@ -68,6 +68,23 @@ final class ScriptedServer: Sendable {
         return server
     }
 
+    /// Two servers with one port on two addresses; the first one behaves as told. The system may
+    /// have given the port to somebody on the second address: then another is taken.
+    static func startTwo(
+        _ behaviour: Behaviour
+    ) async throws -> (first: ScriptedServer, second: ScriptedServer) {
+        for _ in 0..<20 {
+            let first = try await Self.start(behaviour)
+            do {
+                let second = try await Self.start(address: "127.0.0.2", port: first.port)
+                return (first, second)
+            } catch {
+                try await first.stop()
+            }
+        }
+        return (try await Self.start(behaviour), try await Self.start(address: "127.0.0.2"))
+    }
+
     private final class Box: Sendable {
         let server = Mutex<ScriptedServer?>(nil)
     }

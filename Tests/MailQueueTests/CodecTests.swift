@@ -37,9 +37,9 @@ struct CommandDice {
         return Reply(code, self.flag() ? EnhancedCode(5, code, 999) : nil, lines)
     }
     mutating func verdict() -> Verdict {
-        let kinds: [Verdict.Kind] = [.delivered, .relayed, .deferred, .failed]
+        let kinds: [Verdict.Kind] = [.delivered, .relayed, .deferred, .failed, .stored]
         return Verdict(
-            kinds[self.dice.below(4)], self.reply(), remoteHost: self.flag() ? self.text() : nil)
+            kinds[self.dice.below(5)], self.reply(), remoteHost: self.flag() ? self.text() : nil)
     }
     mutating func enqueue() -> Enqueue {
         let recipients = (0..<self.dice.below(4)).map { _ in

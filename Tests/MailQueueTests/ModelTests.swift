@@ -124,10 +124,12 @@ final class Life {
                 : leases.randomElement(using: &self.dice)
         else { return }
         let work = self.rig.queue.work(id)
-        let kinds: [Verdict.Kind] = [.delivered, .relayed, .deferred, .deferred, .failed]
+        let kinds: [Verdict.Kind] = [
+            .delivered, .relayed, .stored, .deferred, .deferred, .failed,
+        ]
         let all = work?.recipients.map(\.index) ?? [0, 1]
         let lines = all.filter { _ in self.dice.chance(permille: 800) }.map {
-            let kind = kinds[self.dice.below(5)]
+            let kind = kinds[self.dice.below(6)]
             return Outcome.Line(
                 recipient: $0,
                 verdict: Verdict(kind, kind == .failed ? Rig.unknown : Rig.busy))

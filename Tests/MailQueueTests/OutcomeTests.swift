@@ -296,7 +296,9 @@ struct ReportTests {
         (.default, .failed, true), (.default, .relayed, false),
         ([.success, .explicit], .relayed, true), ([.success, .explicit], .failed, false),
         ([.success, .explicit], .delivered, false), ([.never, .explicit], .failed, false),
-        ([.failure, .explicit], .failed, true),
+        ([.failure, .explicit], .failed, true), ([.success, .explicit], .stored, true),
+        (.default, .stored, false), ([.never, .explicit], .stored, false),
+        ([.failure, .explicit], .stored, false),
     ]
 
     @Test(arguments: ReportTests.policy)
@@ -309,6 +311,24 @@ struct ReportTests {
         rig.settle(a, tag, kind)
         #expect(rig.reports(tag).isEmpty == !isOwed)
         #expect(rig.contains(tag) == isOwed)
+    }
+
+    @Test func `stored is final delivery: a report of action delivered, taken for ever`() {
+        let rig = Rig()
+        let a = rig.open("a")
+        let tag = rig.enqueue(
+            a, to: ["b@x.example", "c@x.example"], notify: [.success, .explicit])
+        rig.settle(a, tag, .stored, recipients: [0], endsLease: false)
+        let line = rig.reports(tag).first?.lines.first
+        #expect(line?.action == .delivered && line?.verdict.kind == .stored)
+        #expect(line?.recipient.address == "b@x.example" && line?.status == nil)
+        #expect(rig.queue.totals.delivered == 1)
+        // Who says so holds no lease any more: it counts all the same.
+        rig.apply(Command(.expireSession(a)))
+        #expect(rig.settle(a, tag, .stored, recipients: [1]) == .done)
+        #expect(rig.queue.totals.delivered == 2)
+        #expect(rig.reports(tag).map { $0.lines.map(\.action) } == [[.delivered], [.delivered]])
+        #expect(rig.queue.audit() == nil)
     }
 
     @Test func `the delay notice comes once, at the first deferral past its time`() {

@@ -101,7 +101,7 @@ final class Rig {
     ) -> CommandResult {
         let reply: Reply =
             switch kind {
-            case .delivered, .relayed: Reply(250, EnhancedCode(2, 0, 0), "ok")
+            case .delivered, .relayed, .stored: Reply(250, EnhancedCode(2, 0, 0), "ok")
             case .deferred: Self.busy
             case .failed: Self.unknown
             }

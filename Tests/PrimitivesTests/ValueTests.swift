@@ -17,7 +17,8 @@ struct ValueTests {
         let whole = CRC32C.checksum(bytes)
         for cut in 0...bytes.count {
             let crc = bytes.withUnsafeBytes { all in
-                let first = CRC32C.update(CRC32C.start, UnsafeRawBufferPointer(rebasing: all[..<cut]))
+                let first = CRC32C.update(
+                    CRC32C.start, UnsafeRawBufferPointer(rebasing: all[..<cut]))
                 return CRC32C.finish(
                     CRC32C.update(first, UnsafeRawBufferPointer(rebasing: all[cut...])))
             }
@@ -53,13 +54,16 @@ struct ValueTests {
         #expect(large.text.utf8.count <= 40)
     }
 
-    @Test(arguments: ["", "-", "1", "1-", "-1", "1-2-3", "1-U", "ZZZZZZZZZZZZZZ-1", "GZZZZZZZZZZZZ-1"])
+    @Test(arguments: [
+        "", "-", "1", "1-", "-1", "1-2-3", "1-U", "ZZZZZZZZZZZZZZ-1", "GZZZZZZZZZZZZ-1",
+    ])
     func `what is no tag is refused`(text: String) {
         #expect(Tag(text: text) == nil)
     }
 
     @Test(arguments: [
-        ("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "::"), ("2001:DB8:0:0:1:0:0:1", "2001:db8::1:0:0:1"),
+        ("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "::"),
+        ("2001:DB8:0:0:1:0:0:1", "2001:db8::1:0:0:1"),
         ("1:0:0:2:0:0:0:3", "1:0:0:2::3"), ("::ffff:10.0.0.1", "10.0.0.1"), ("fe80::", "fe80::"),
         ("1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8"), ("64:ff9b::1.2.3.4", "64:ff9b::102:304"),
         ("0:1:2:3:4:5:6:7", "0:1:2:3:4:5:6:7"),

@@ -50,7 +50,7 @@ extension ProcessTests {
             ("MAIL FROM:<a@b.example> BODY=7", [501, 504, 555]),
             ("MAIL FROM:<a@b.example> FOO=BAR", [555, 501, 504]),
             ("MAIL FROM:<a@b.example> RET=ALL", [501]), ("RCPT TO:<a@b.example>", [503]),
-            ("DATA", [503]), ("BDAT 1 LAST", [503]), 
+            ("DATA", [503]), ("BDAT 1 LAST", [503]),
             ("AUTH PLAIN", [500, 502, 503, 530, 538, 504]),
             ("STARTTLS", [454, 502, 500, 503]), ("EHLO", [501]), ("HELO", [501]),
             ("RSET x", [250, 501]),
@@ -174,7 +174,9 @@ extension ProcessTests {
             }
             let relay = try Relay(RelaySettings(sinkPort: sink.port))
             #expect(try MailClient(port: relay.port).send(MailClient.message("m")).code == 250)
-            #expect(try sink.wait(for: 1, seconds: 90).map(\.marker) == ["m"], "\(name)")
+            // Some of these count against the host, which is left alone for a minute: not here.
+            let arrived = try relay.retryUntil(seconds: 30) { !sink.accepted.isEmpty }
+            #expect(arrived && sink.accepted.map(\.marker) == ["m"], "\(name)")
             #expect(try eventually(within: 10) { try relay.queued() == 0 })
         }
     }

@@ -105,7 +105,8 @@ extension ProcessTests {
             let relay = try Relay(RelaySettings(sinkPort: sink.port, retry: ["2s"]))
             let client = try MailClient(port: relay.port)
             _ = try client.command("MAIL FROM:<sender@client.example> RET=HDRS ENVID=env+2B1")
-            _ = try client.command("RCPT TO:<nobody@dest.example> ORCPT=rfc822;nobody+40dest.example")
+            _ = try client.command(
+                "RCPT TO:<nobody@dest.example> ORCPT=rfc822;nobody+40dest.example")
             _ = try client.command("DATA")
             try client.connection.send(MailClient.message("m") + ".\r\n")
             let id = try client.reply().queueID

@@ -292,7 +292,7 @@ struct ClientTransactionTests {
             trace.say("552 z full").action
                 == .finished(
                     .each([
-                        .delivered(reply(250, "x stored")), .failed(reply(550, "no")),
+                        .stored(reply(250, "x stored")), .failed(reply(550, "no")),
                         .failed(reply(552, "z full")),
                     ])))
     }
@@ -309,7 +309,7 @@ struct ClientTransactionTests {
             Issue.record("not failed")
             return
         }
-        #expect(result[0] == .delivered(reply(250, "x stored")))
+        #expect(result[0] == .stored(reply(250, "x stored")))
         guard case .deferred = result[1] else {
             Issue.record("\(result)")
             return
@@ -421,6 +421,21 @@ struct ClientCapabilityTests {
             #expect(result[0] == .delivered(reply(250, "q")))
             #expect(
                 result[1] == (relayed ? .relayed(reply(250, "q")) : .delivered(reply(250, "q"))))
+        }
+    }
+
+    @Test func `LMTP without DSN: stored, and we report; with DSN the server was asked to`() {
+        for (keywords, asked) in [("PIPELINING", false), ("PIPELINING DSN", true)] {
+            var trace = ClientTrace.open(keywords) { $0.dialect = .lmtp }
+            var mail = ClientTrace.mail("x@y.example")
+            mail.recipients[0].notify = [.explicit, .success]
+            #expect(trace.begin(mail).sent.contains("NOTIFY=SUCCESS") == asked)
+            for text in ["250 ok", "250 ok", "354 go"] { _ = trace.say(text) }
+            trace.session.bodySent()
+            let stored = reply(250, "stored")
+            #expect(
+                trace.say("250 stored").action
+                    == .finished(.each([asked ? .delivered(stored) : .stored(stored)])))
         }
     }
 

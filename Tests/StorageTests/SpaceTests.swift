@@ -129,6 +129,15 @@ struct SpaceTests {
         #expect(rig.told.until { $0.levels.last == .normal })
     }
 
+    @Test func `after the end everybody is answered, and nothing is done`() throws {
+        let rig = try Rig()
+        rig.close()
+        #expect(rig.checkpoint([RowChange(key: [1], row: [1])], index: 9) == .closed)
+        #expect(rig.read(tag(1)) == .failure(.closed))
+        let next = try Rig(rig.directory)
+        #expect(next.recovery.checkpoint == nil)
+    }
+
     @Test func `no space at all is a fault with a remedy`() throws {
         let files = FaultyFiles()
         let rig = try Rig(files: files)

@@ -27,7 +27,8 @@ package struct NodeMachine: ~Copyable {
     ///   - queue: the state at `index`; everything up to there is applied.
     ///   - term: greater than that of every entry so far.
     package init(
-        queue: consuming MailQueue, index: UInt64, indexTerm: UInt64, term: UInt64, clock: QueueClock
+        queue: consuming MailQueue, index: UInt64, indexTerm: UInt64, term: UInt64,
+        clock: QueueClock
     ) {
         self.queue = queue
         self.lastIndex = index

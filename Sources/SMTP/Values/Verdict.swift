@@ -17,14 +17,6 @@ package struct Verdict: Hashable, Sendable {
         /// The next host is the mailbox itself (LMTP) and makes no reports of its own: delivery is
         /// final, and a report of success is ours to make.
         case stored = 5
-
-        /// Whether the next host took responsibility.
-        package var isSuccess: Bool {
-            switch self {
-            case .delivered, .relayed, .stored: true
-            case .deferred, .failed: false
-            }
-        }
     }
     package var kind: Kind
     /// The reply that decided, or one of ours that tells what happened (e.g. a time-out).

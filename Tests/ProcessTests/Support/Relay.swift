@@ -14,6 +14,10 @@ struct RelaySettings: Sendable {
     var expire = "1h"
     var allow = "127.0.0.0/8"
     var delivers = true
+    /// The least severe messages that are logged; nil: the program's default.
+    var log: String?
+    /// More variables of the process.
+    var environment: [String: String] = [:]
     /// More keys of `[delivery]`, and whole tables.
     var delivery = ""
     var relay = ""
@@ -27,6 +31,7 @@ struct RelaySettings: Sendable {
             name = "\(self.name)"
             hostname = "relay.posthouse.example"
             data = "\(self.data ?? folder + "/data")"
+            \(self.log.map { "log = \"\($0)\"" } ?? "")
 
             [relay]
             allow = ["\(self.allow)"]
@@ -105,7 +110,8 @@ final class Relay: @unchecked Sendable {  // used by one thread at a time
     func start() throws {
         try self.writeSettings()
         let process = try ChildProcess(
-            try Self.binary(), ["serve", "--config", self.configuration])
+            try Self.binary(), ["serve", "--config", self.configuration],
+            environment: self.settings.environment)
         self.process = process
         let lines = process.state.wait(seconds: Self.startSeconds) { state -> [Substring]? in
             let lines = state.errorText.split(separator: "\n")
@@ -158,6 +164,17 @@ final class Relay: @unchecked Sendable {  // used by one thread at a time
     /// Runs a command of the program against this relay.
     func command(_ arguments: String..., input: String = "") throws -> ChildProcess.State {
         try run(try Self.binary(), arguments + ["--server", self.server], input: input)
+    }
+
+    /// Has what is deferred tried at once, again and again, until `condition` holds.
+    func retryUntil(seconds: Double, _ condition: () -> Bool) throws -> Bool {
+        try eventually(within: seconds) {
+            if try self.get("/v1/queue").body.contains("\"deferred\"") {
+                let ended = try self.command("queue", "retry", "--state", "deferred", "--yes")
+                guard ended.status == 0 else { throw Failure(ended.errorText) }
+            }
+            return condition()
+        }
     }
 
     /// `GET path` of the admin interface: status and body.
