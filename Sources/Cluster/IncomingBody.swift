@@ -30,6 +30,8 @@ final class IntakeLane {
 package final class IncomingBody {
     /// Content bytes of one compressed block.
     static let blockBytes = 64 << 10
+    /// Room for the pieces of a small message, so that their list does not grow step by step.
+    private static let usualPieces = 8
     /// A body up to this size stays in memory for its first attempt.
     static let memoryBytesMax = 256 << 10
 
@@ -56,6 +58,7 @@ package final class IncomingBody {
     package func append(_ piece: consuming ByteBuffer) -> Bool {
         self.contentBytes += piece.readableBytes
         guard let streaming = self.streaming else {
+            if self.pieces.isEmpty { self.pieces.reserveCapacity(Self.usualPieces) }
             self.pieces.append(piece)
             if self.contentBytes > Self.blockBytes { self.startStreaming() }
             return true
@@ -91,6 +94,9 @@ package final class IncomingBody {
         let content: Submission.Content
         if let streaming = self.streaming {
             content = .streamed(streaming.finish(lane: self.lane))
+            // 1 The submission owns the stream from here. 2 The client may go before the node has
+            // taken it: `abandon` must not touch it then.
+            self.streaming = nil
         } else {
             content = .whole(self.encodeWhole())
         }

@@ -43,8 +43,9 @@ extension Node {
     }
 
     /// Applies what has become durable.
-    private func drain() {
-        self.shared.drainScheduled.store(false, ordering: .releasing)
+    func drain() {
+        // An exchange, not a store: what the writer stored before it saw `true` is seen below.
+        _ = self.shared.drainScheduled.exchange(false, ordering: .acquiringAndReleasing)
         let durable = self.shared.durable.load(ordering: .acquiring)
         var work: [LeasedWork] = []
         var foreign: [ForeignVerdict] = []
@@ -115,7 +116,9 @@ extension Node {
             }
             self.metrics.committed(in: now - waiter.proposedAt)
         case .givenUp(let tag):
+            // The client was told no: nobody gets the leases of this entry, the Cancel ends them.
             if case .enqueued = result { self.propose(.cancel(tag), .nothing) }
+            self.effects.removeAll { if case .leased = $0 { true } else { false } }
         case .grant: self.grantsInFlight -= 1
         case .answer(let callback): callback(result)
         case .nothing: break

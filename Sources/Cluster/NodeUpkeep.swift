@@ -12,7 +12,7 @@ import Synchronization
 /// Where the last checkpoint stands, and whether one is being written.
 struct CheckpointState {
     /// Entries applied since the last one; a long tail makes a restart slow.
-    static let entriesMax: UInt64 = 200_000
+    static let entriesMax: UInt64 = 100_000
     /// With anything applied at all, a checkpoint is made after this time.
     static let interval = Duration.seconds(60)
 
@@ -42,12 +42,12 @@ extension Node {
     }
 
     /// The session's renewal. This node is its own leader, and the only voter: the quorum round is
-    /// itself. A node that was stopped for longer than T finds its leases lapsed until this runs.
+    /// itself. A process that stood still for longer than T sends no final dot until this runs;
+    /// then its leases go on, since only its own command could have given them to another.
     private func renew() {
         guard self.machine.session != .none, self.phase == .ready || self.phase == .stopping
         else { return }
         let now = SystemClock.bootTime()
-        if let lapsed = self.leaseClock.lapsesAt, lapsed <= now { self.taker?.lapse() }
         self.leaseClock.renewed(sentAt: now)
         self.shared.lapsesAt.store(
             self.leaseClock.lapsesAt?.nanoseconds ?? 0, ordering: .relaxed)
@@ -59,6 +59,8 @@ extension Node {
         self.rates.deferred.sample()
         self.rates.bounced.sample()
         let now = SystemClock.bootTime()
+        // In case the news of a sync came to nobody: never later than this.
+        self.drain()
         self.giveUpOverdue(now)
         self.checkpointIfWanted(now)
         self.updateObstacle()

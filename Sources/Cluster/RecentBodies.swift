@@ -10,6 +10,9 @@ struct RecentBodies {
     /// Content that is kept in memory over all messages.
     static let bytesMax = 64 << 20
 
+    /// Names without a body that may stand in the ring.
+    private static let namesSlack = 1024
+
     private var bodies: [Tag: MessageBody] = [:]
     private var order = RingBuffer<Tag>(capacity: 256)
     private var bytes = 0
@@ -28,6 +31,16 @@ struct RecentBodies {
         // Names whose body has gone are dropped from the front: the ring stays short while mail
         // is delivered in about the order in which it came.
         while let first = self.order.first, self.bodies[first] == nil { _ = self.order.popFirst() }
+        // One that stays long must not keep the names of all that came and went behind it.
+        if self.order.count > 2 * self.bodies.count + Self.namesSlack { self.compact() }
+    }
+
+    private mutating func compact() {
+        var kept = RingBuffer<Tag>(capacity: self.bodies.count)
+        while let tag = self.order.popFirst() {
+            if self.bodies[tag] != nil { kept.append(tag) }
+        }
+        self.order = kept
     }
 
     private mutating func forget(_ tag: Tag) {

@@ -32,7 +32,7 @@ extension Catalogue {
                 "max_message", .size(1000...2_000_000_000), \.maxMessageBytes, of: initial,
                 effect: .reload, "The largest message; a larger one is refused with 552."),
             Key(
-                "max_recipients", .integer(100...100_000), \.maxRecipients, of: initial,
+                "max_recipients", .integer(100...5000), \.maxRecipients, of: initial,
                 effect: .reload,
                 "Recipients of one message; more are refused with 452 (RFC 5321 §4.5.3.1.8)."),
             Key(
@@ -128,7 +128,7 @@ extension Catalogue {
                 of: initial, effect: .reload,
                 "Recipients in one transaction; RFC 5321 §4.5.3.1.8 lets hosts refuse beyond 100."),
             Key(
-                "report_message", .size(0...50_000_000), \.reportMessageBytes, of: initial,
+                "report_message", .size(0...4_000_000), \.reportMessageBytes, of: initial,
                 effect: .reload,
                 "A report returns only the header of a message larger than this."),
         ]

@@ -277,6 +277,35 @@ struct NodeTests {
         try await rig.end()
     }
 
+    @Test func `a client that goes right behind the final dot of a large message breaks nothing`()
+        async throws
+    {
+        let rig = try Rig()
+        let (node, _) = try await rig.open(delivers: false)
+        let loop = rig.loop(1)
+        for _ in 0..<20 {
+            let promise = loop.makePromise(of: IntakeVerdict.self)
+            loop.execute {
+                guard case .success(let body) = node.intake.begin(on: loop, resume: {}) else {
+                    return promise.succeed(.refused(.noLeader))
+                }
+                _ = body.append(ByteBuffer(repeating: 0x61, count: 200_000))
+                body.finish(
+                    envelope: Envelope(sender: "", recipients: [Recipient(address: "b@x.test")]),
+                    destinations: ["x.test"], head: { _ in ByteBuffer() }
+                ) { promise.succeed($0) }
+                body.abandon()
+            }
+            guard case .accepted = try await promise.futureResult.get() else {
+                Issue.record("not accepted")
+                return
+            }
+        }
+        #expect(await node.view.status().queue?.messages == 20)
+        await node.stop()
+        try await rig.end()
+    }
+
     @Test func `operators list, hold, release and drop`() async throws {
         let rig = try Rig()
         let (node, _) = try await rig.open(delivers: false)

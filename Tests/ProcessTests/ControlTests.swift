@@ -146,7 +146,7 @@ extension ProcessTests {
             #expect(try relay.get("/livez").status == 200)
             #expect(try relay.get("/readyz").status == 200)
             let metrics = try relay.get("/metrics").body
-            #expect(metrics.contains("posthouse_accepted_total 1"), "\(metrics.prefix(2000))")
+            #expect(metrics.contains("posthouse_accepted_total 2"), "\(metrics.prefix(2000))")
             let cluster = try relay.cluster()
             #expect(cluster["schema"] as? String == "posthouse.cluster/1")
             #expect(cluster["status"] as? String == "healthy")

@@ -41,7 +41,7 @@ struct SettingsFaultTests {
         ),
         (
             "[relay]\nmax_recipients = 99\n",
-            "f:7: relay.max_recipients: 99 is out of range; choose 100 … 100000"
+            "f:7: relay.max_recipients: 99 is out of range; choose 100 … 5000"
         ),
         (
             "[relay]\nmax_recipients = 1.5\n",

@@ -84,10 +84,10 @@ package struct TraceHead: Sendable {
     package func head(
         id: String, at time: WallTime, recipient: String?, added: AddedFields
     ) -> ByteBuffer {
-        var out = ByteBuffer()
-        out.reserveCapacity(self.prefix.readableBytes + 256)
-        out.writeImmutableBuffer(self.prefix)
-        var writer = FoldedWriter(out, column: self.prefixColumn)
+        // Written in place: a second reference to the buffer would cost a copy of it.
+        var writer = FoldedWriter(ByteBuffer(), column: self.prefixColumn)
+        writer.out.reserveCapacity(self.prefix.readableBytes + 256)
+        writer.out.writeImmutableBuffer(self.prefix)
         writer.word("id", joined: id)
         if let recipient {
             writer.fold()
