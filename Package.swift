@@ -29,8 +29,11 @@ func library(_ name: String, _ dependencies: [Target.Dependency], path: String? 
     .target(name: name, dependencies: dependencies, path: path, swiftSettings: strict)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .testTarget(name: name, dependencies: dependencies, swiftSettings: strict)
+func tests(
+    _ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []
+) -> Target {
+    .testTarget(
+        name: name, dependencies: dependencies, exclude: exclude, swiftSettings: strict)
 }
 
 func tool(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -147,7 +150,7 @@ let package = Package(
                 "Primitives", "Settings", "MailQueue", "Cluster", "Admin", logging, metricsCore,
                 nio, nioPosix,
             ]),
-        tests("ProcessTests", []),
+        tests("ProcessTests", [], exclude: ["Thresholds"]),
         tests("TidyTests", ["TidyRules"]),
         library("TidyRules", [], path: "Tests/TidyRules"),
         tool("tidy", ["TidyRules"]),
