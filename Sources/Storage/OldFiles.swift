@@ -112,11 +112,19 @@ final class OldFiles {
         defer { memory.deallocate() }
         let count = try self.files.read(file.descriptor, into: memory, at: 0)
         var sidecar = Sidecar(file: file.id.number, dataBytes: 0, entries: [])
+        // Damage with nothing sound behind it is the torn end of a slice that was never settled:
+        // its records still stand where they were copied from.
+        var pending: [Damage] = []
         var at = 0
         while at < count {
             let rest = UnsafeRawBufferPointer(rebasing: memory[at..<count])
             switch RecordFormat.inspect(rest) {
             case .sound(let kind, let payload, _):
+                if !pending.isEmpty {
+                    damage += pending
+                    pending = []
+                    self.bodies.withState { $0.hasUnknownDamage = true }
+                }
                 let content = UnsafeRawBufferPointer(
                     rebasing: rest[
                         RecordFormat.headerBytes..<(RecordFormat.headerBytes + payload)])
@@ -130,8 +138,7 @@ final class OldFiles {
                 at += length
                 sidecar.dataBytes = at
             case .damaged(_, let payload):
-                damage.append(Damage(kind: .unknownBodies, file: file.path, offset: at))
-                self.bodies.withState { $0.hasUnknownDamage = true }
+                pending.append(Damage(kind: .unknownBodies, file: file.path, offset: at))
                 at += RecordFormat.bytes(payload: payload)
             case .unreadable:
                 at += 8
