@@ -41,6 +41,9 @@ package final class CertificateStore: Sendable {
     /// The context for new connections; from any thread, about 20 ns.
     package var current: TLSServerContext { self.state.withLock { $0.context } }
 
+    /// Whether the files as they are now could be used; changes nothing.
+    package func check() throws(OpenSSLError) { _ = try TLSServerContext(self.identities) }
+
     /// Looks at the files now and loads them if they are not those of the last look. Nil:
     /// unchanged.
     package func reload() -> Event? {

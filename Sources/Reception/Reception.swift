@@ -213,6 +213,14 @@ package final class Reception: Sendable {
     /// - Throws: nothing has changed then.
     package func reload(_ settings: Settings) throws(ReceptionFault) {
         let policy = try Self.policy(settings, self.files)
+        // All or nothing: a certificate that cannot be used holds up the rest.
+        for port in self.ports {
+            do throws(OpenSSLError) {
+                try port.context.certificates?.check()
+            } catch {
+                throw ReceptionFault(detail: error.detail, remedy: error.remedy)
+            }
+        }
         for port in self.ports {
             port.context.use(SessionRules(settings, port.settings, policy))
             if let event = port.context.certificates?.reload() { Self.report(event, self.log) }

@@ -51,8 +51,9 @@ extension ProcessTests {
             return Secure(relay: relay, sink: sink, certificate: folder.path + "/cert.pem")
         }
 
-        @Test(.enabled(if: hasProgram("swaks")))
-        func `swaks delivers over STARTTLS, over TLS, and with AUTH PLAIN and LOGIN`() throws {
+        @Test func `swaks delivers over STARTTLS, over TLS, and with AUTH PLAIN and LOGIN`() throws
+        {
+            try need("swaks", package: "swaks")
             let secure = try self.secure()
             func swaks(_ arguments: String...) throws -> ChildProcess.State {
                 try run(
@@ -132,8 +133,8 @@ extension ProcessTests {
             #expect(try secure.sink.wait(for: 2).map(\.marker) == ["py", "py"])
         }
 
-        @Test(.enabled(if: hasProgram("posttls-finger")))
-        func `posttls-finger finds a verified certificate`() throws {
+        @Test func `posttls-finger finds a verified certificate`() throws {
+            try need("posttls-finger", package: "postfix")
             let secure = try self.secure()
             let seen = try run(
                 "posttls-finger",
@@ -172,6 +173,31 @@ extension ProcessTests {
             try Self.certify(secure.relay.folder, "new.posthouse.example")
             secure.relay.process?.signal(SIGHUP)
             #expect(try eventually(within: 15) { try subject().contains("CN = new.posthouse") })
+        }
+
+        @Test func `a broken certificate holds up a reload as a whole, the old one stays`() throws {
+            let secure = try self.secure()
+            func subject() throws -> String {
+                try run(
+                    "openssl",
+                    ["s_client", "-connect", "127.0.0.1:\(secure.implicit)", "-no_ign_eof"],
+                    input: "QUIT\n"
+                ).outputText
+            }
+            #expect(try subject().contains("CN = relay.posthouse.example"))
+            _ = try secure.relay.folder.write("cert.pem", "broken in the middle of a copy")
+            // The rest of the file is right, and must not be taken either.
+            let elsewhere = try Sink()
+            secure.relay.settings.sinkPort = elsewhere.port
+            try secure.relay.writeSettings()
+            secure.relay.process?.signal(SIGHUP)
+            #expect(secure.relay.waitForLog("settings not reloaded"))
+            #expect(try subject().contains("CN = relay.posthouse.example"))
+            let client = try MailClient(port: secure.relay.port)
+            #expect(
+                try client.send(to: ["a@dest.example"], MailClient.message("held")).code == 250)
+            #expect(try secure.sink.wait(for: 1).last?.marker == "held")
+            #expect(elsewhere.arrivals.current.isEmpty)
         }
     }
 }

@@ -146,6 +146,11 @@ func run(
         .wait(seconds: seconds)
 }
 
+/// A test that needs a program fails without it, and says which package has it.
+func need(_ name: String, package: String) throws {
+    guard hasProgram(name) else { throw Failure("\(name) is missing: apt-get install \(package)") }
+}
+
 /// Whether a program is on the path: for tools that a machine may lack.
 func hasProgram(_ name: String) -> Bool {
     let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin"
