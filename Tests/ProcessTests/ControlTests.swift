@@ -58,6 +58,31 @@ extension ProcessTests {
             #expect(process.isRunning)
         }
 
+        @Test func `a process that stood still longer than its leases last loses none of them`()
+            throws
+        {
+            // A slow host: most of the mail is leased and waits for a connection.
+            let gate = Shared(false)
+            let sink = try Sink { stage, _ in
+                if stage == .mail { _ = gate.wait(seconds: 0.2) { $0 ? true : nil } }
+                return nil
+            }
+            let relay = try Relay(RelaySettings(sinkPort: sink.port))
+            let process = try #require(relay.process)
+            let client = try MailClient(port: relay.port)
+            for number in 0..<300 {
+                #expect(try client.send(MailClient.message("m\(number)")).code == 250)
+            }
+            process.signal(SIGSTOP)
+            #expect(sink.accepted.count < 250, "the host is not slow enough for this test")
+            // Longer than T (4 s), with nothing to wait for.
+            _ = gate.wait(seconds: 5) { $0 ? true : nil }
+            process.signal(SIGCONT)
+            gate.with { $0 = true }
+            #expect(try sink.wait(for: 300).count >= 300)
+            #expect(Set(sink.accepted.map(\.marker)).count == 300)
+        }
+
         @Test func `check config says what is wrong, where, and ends with 78`() throws {
             let relay = try Relay(RelaySettings(), starts: false)
             try relay.writeSettings()
