@@ -54,7 +54,7 @@ struct CheckpointFile {
                 appliedTerm: UInt64(bitPattern: statement.number(2)),
                 meta: Array(statement.bytes(3)))
         } catch let fault as SQLiteFault {
-            throw .checkpointDamaged(reason: fault.message)
+            throw fault.storageError(path: self.path)
         } catch let error as StorageError {
             throw error
         } catch {
@@ -71,7 +71,7 @@ struct CheckpointFile {
             let statement = try connection.prepare("SELECT key, row FROM row ORDER BY key")
             while try statement.step() { body(statement.bytes(0), statement.bytes(1)) }
         } catch {
-            throw .checkpointDamaged(reason: error.message)
+            throw error.storageError(path: self.path)
         }
     }
 
@@ -116,7 +116,7 @@ struct CheckpointFile {
         do {
             found = try self.meta(try SQLiteConnection(self.path, readOnly: true))
         } catch let fault as SQLiteFault {
-            throw .checkpointDamaged(reason: fault.message)
+            throw fault.storageError(path: self.path)
         } catch let error as StorageError {
             throw error
         } catch {

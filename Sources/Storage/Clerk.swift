@@ -99,7 +99,7 @@ final class Clerk: @unchecked Sendable {
                 try self.file.shrink(self.connection)
                 return nil
             } catch let fault as SQLiteFault {
-                guard fault.isFull else { return self.translate(fault) }
+                guard fault.isFull else { return fault.storageError(path: self.file.path) }
                 do {
                     guard try self.pool.releaseReserve() else {
                         return .full(path: self.file.path)
@@ -113,9 +113,5 @@ final class Clerk: @unchecked Sendable {
                 unreachable("an error of another type")
             }
         }
-    }
-
-    private func translate(_ fault: SQLiteFault) -> StorageError {
-        .checkpointDamaged(reason: "\(fault.message), code \(fault.code)")
     }
 }

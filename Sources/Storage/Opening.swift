@@ -48,7 +48,7 @@ package struct Recovery: Sendable {
             let connection = try SQLiteConnection(self.rows.path, readOnly: true)
             try self.rows.forEachRow(connection, body)
         } catch let fault as SQLiteFault {
-            throw .checkpointDamaged(reason: fault.message)
+            throw fault.storageError(path: self.rows.path)
         } catch let error as StorageError {
             throw error
         } catch {
@@ -71,8 +71,7 @@ struct Opening {
             if fault.isFull { throw .full(path: fault.path) }
             throw fault.storageError
         } catch let fault as SQLiteFault {
-            if fault.isFull { throw .full(path: self.directory) }
-            throw .checkpointDamaged(reason: fault.message)
+            throw fault.storageError(path: self.directory)
         } catch let error as StorageError {
             throw error
         } catch {

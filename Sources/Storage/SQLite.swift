@@ -10,8 +10,27 @@ import Primitives
 struct SQLiteFault: Error, Equatable {
     var code: Int32
     var message: String
+    /// Of the system call that failed; 0 if none did.
+    var errno: Int32 = 0
 
-    var isFull: Bool { self.code & 0xFF == SQLITE_FULL }
+    var isFull: Bool {
+        self.code & 0xFF == SQLITE_FULL || (self.isSystemFault && self.errno == ENOSPC)
+    }
+
+    /// The disk or the system said no; what stands on it may be sound.
+    private var isSystemFault: Bool {
+        let primary = self.code & 0xFF
+        return primary == SQLITE_IOERR || primary == SQLITE_CANTOPEN
+    }
+
+    /// Only what SQLite finds wrong with the content is damage.
+    func storageError(path: String) -> StorageError {
+        if self.isFull { return .full(path: path) }
+        if self.isSystemFault {
+            return .io(operation: "checkpoint", path: path, errno: self.errno)
+        }
+        return .checkpointDamaged(reason: "\(self.message), code \(self.code)")
+    }
 }
 
 /// One connection; confined to one thread.
@@ -31,7 +50,8 @@ final class SQLiteConnection {
         guard code == SQLITE_OK else {
             let fault = SQLiteFault(
                 code: sqlite3_extended_errcode(handle),
-                message: String(cString: sqlite3_errmsg(handle)))
+                message: String(cString: sqlite3_errmsg(handle)),
+                errno: sqlite3_system_errno(handle))
             sqlite3_close_v2(handle)
             throw fault
         }
@@ -44,7 +64,8 @@ final class SQLiteConnection {
     fileprivate var fault: SQLiteFault {
         SQLiteFault(
             code: sqlite3_extended_errcode(self.handle),
-            message: String(cString: sqlite3_errmsg(self.handle)))
+            message: String(cString: sqlite3_errmsg(self.handle)),
+            errno: sqlite3_system_errno(self.handle))
     }
 
     /// Runs statements that give no rows, or whose rows nobody wants.

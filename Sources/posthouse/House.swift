@@ -81,7 +81,8 @@ final class House: Sendable {
                 // Nothing is acknowledged any more. Whoever is connected tries again elsewhere.
                 sink.flush()
                 say("posthouse: \(error.remedy)")
-                exit(ExitStatus.internalFault.rawValue)
+                // Not `exit`: it would take the libraries down under threads that still run.
+                _exit(ExitStatus.internalFault.rawValue)
             }
         } catch {
             throw StartFailure(remedy: error.remedy, status: .internalFault)

@@ -153,14 +153,7 @@ private final class Counter {
     private let page: UnsafeMutableRawPointer
 
     init(_ folder: Folder) throws {
-        let source = Thresholds.tests.deletingLastPathComponent()
-            .appendingPathComponent("Tools/allocations/count.c").path
-        guard let compiler = ["gcc", "clang"].first(where: hasProgram) else {
-            throw Failure("there is no C compiler: install the package gcc")
-        }
-        let library = folder.path + "/count.so"
-        let ended = try run(compiler, ["-O2", "-shared", "-fPIC", "-o", library, source])
-        guard ended.status == 0 else { throw Failure("\(compiler): \(ended.errorText)") }
+        let library = try compiledLibrary("allocations/count.c", in: folder)
         let path = try folder.write("calls", String(repeating: "\0", count: 8))
         let file = open(path, O_RDONLY | O_CLOEXEC)
         defer { close(file) }
