@@ -157,7 +157,7 @@ enum Catalogue {
             Key(
                 "verify", .optional(.choice), \.verify, of: initial, effect: .reload,
                 "rcpt: ask the next host at RCPT whether the recipient exists; none: do not. "
-                    + "Empty: rcpt for domains of relay.domains, else none."),
+                    + "Empty: rcpt for domains of relay.domains, from clients that may not relay."),
         ]
     }
 

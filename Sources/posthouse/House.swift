@@ -32,13 +32,15 @@ final class House: Sendable {
     private let resolver: Networking.Resolver
     private let delivery: DeliveryService
     private let reception: Reception
+    /// As at the start: listeners and the host name change at a restart only.
+    private let ourselves: Ourselves
     private let adminTask: Task<Void, any Error>
     private let settings: Mutex<Settings>
     private let logger: Logger
 
     private init(
         loops: MultiThreadedEventLoopGroup, node: RunningNode, resolver: Networking.Resolver,
-        delivery: DeliveryService, reception: Reception,
+        delivery: DeliveryService, reception: Reception, ourselves: Ourselves,
         adminTask: Task<Void, any Error>, settings: Settings, logger: Logger
     ) {
         self.loops = loops
@@ -46,6 +48,7 @@ final class House: Sendable {
         self.resolver = resolver
         self.delivery = delivery
         self.reception = reception
+        self.ourselves = ourselves
         self.adminTask = adminTask
         self.settings = Mutex(settings)
         self.logger = logger
@@ -66,11 +69,14 @@ final class House: Sendable {
         await node.start()
         let reception = try await Self.reception(
             settings, node: node, delivery: delivery, loops: loops, logger: logger)
+        let ourselves = Self.ourselves(settings, bound: reception.addresses)
+        delivery.reload(Routing(settings, ourselves: ourselves))
         let adminTask = try await Self.admin(
             settings, node: node, registry: registry, loops: loops, logger: logger)
         return House(
             loops: loops, node: node, resolver: resolver, delivery: delivery,
-            reception: reception, adminTask: adminTask, settings: settings, logger: logger)
+            reception: reception, ourselves: ourselves, adminTask: adminTask, settings: settings,
+            logger: logger)
     }
 
     private static func openNode(
@@ -107,7 +113,8 @@ final class House: Sendable {
     ) throws(StartFailure) -> DeliveryService {
         do {
             return DeliveryService(
-                desk: node.desk, routing: Routing(settings, ourselves: Self.ourselves(settings)),
+                desk: node.desk,
+                routing: Routing(settings, ourselves: Self.ourselves(settings, bound: [])),
                 names: NameService(resolver), trust: try ClientTrust(),
                 loops: Array(loops.makeIterator()), seed: Secrets.randomWord(), log: logger)
         } catch {
@@ -117,19 +124,17 @@ final class House: Sendable {
     }
 
     /// Names and addresses to which no mail is relayed: it would come back.
-    private static func ourselves(_ settings: Settings) -> Ourselves {
-        var endpoints: [(address: IPAddress, port: Int)] = []
-        for listener in settings.listeners {
-            if let address = IPAddress(listener.address.host) {
-                endpoints.append((address, listener.address.port))
-            }
-        }
+    ///
+    /// - Parameter bound: where the listeners are; nothing of it changes before a restart.
+    private static func ourselves(
+        _ settings: Settings, bound: [(address: IPAddress, port: Int)]
+    ) -> Ourselves {
         var local: [IPAddress] = []
         // Without the list only names and listeners count as ours.
         if let devices = try? System.enumerateDevices() {
             local = devices.compactMap { $0.address?.ipAddress.flatMap { IPAddress($0) } }
         }
-        return Ourselves(names: [settings.node.hostname], endpoints: endpoints, local: local)
+        return Ourselves(names: [settings.node.hostname], endpoints: bound, local: local)
     }
 }
 
@@ -225,7 +230,7 @@ extension House {
             return
         }
         self.node.reload(fresh)
-        self.delivery.reload(Routing(fresh, ourselves: Self.ourselves(fresh)))
+        self.delivery.reload(Routing(fresh, ourselves: self.ourselves))
         let old = self.settings.withLock { settings in
             defer { settings = fresh }
             return settings
