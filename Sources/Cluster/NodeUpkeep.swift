@@ -86,7 +86,7 @@ extension Node {
 
     /// Clients that have waited `commit_timeout` for their result are told 451 4.4.5. The entry
     /// may still be applied: then it is cancelled (the client will send the message again).
-    private func giveUpOverdue(_ now: Instant) {
+    func giveUpOverdue(_ now: Instant) {
         for place in 0..<self.waiters.count {
             let waiter = self.waiters[place]
             guard now - waiter.proposedAt >= self.commitTimeout else { return }

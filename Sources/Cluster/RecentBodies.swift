@@ -11,11 +11,14 @@ struct RecentBodies {
     static let bytesMax = 64 << 20
 
     /// Names without a body that may stand in the ring.
-    private static let namesSlack = 1024
+    static let namesSlack = 1024
 
     private var bodies: [Tag: MessageBody] = [:]
     private var order = RingBuffer<Tag>(capacity: 256)
     private var bytes = 0
+
+    /// Names in the ring, with a body or without.
+    var nameCount: Int { self.order.count }
 
     subscript(tag: Tag) -> MessageBody? { self.bodies[tag] }
 

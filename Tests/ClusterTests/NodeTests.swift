@@ -73,14 +73,16 @@ private final class Rig: Sendable {
         self.directory = try #require(mkdtemp(&bytes).map { String(cString: $0) })
     }
 
-    func open(delivers: Bool = true) async throws -> (RunningNode, Taker) {
+    func open(
+        delivers: Bool = true, segmentBytes: Int = 4 << 20
+    ) async throws -> (RunningNode, Taker) {
         var settings = Settings()
         settings.node.name = "a"
         settings.node.hostname = "relay.test"
         settings.node.data = self.directory
         settings.delivery.enabled = delivers
         var options = StorageOptions()
-        options.segmentBytes = 4 << 20
+        options.segmentBytes = segmentBytes
         options.reserveBytes = 1 << 20
         options.lowWaterBytes = 1 << 20
         let node = try RunningNode.open(
@@ -302,6 +304,80 @@ struct NodeTests {
             }
         }
         #expect(await node.view.status().queue?.messages == 20)
+        await node.stop()
+        try await rig.end()
+    }
+
+    @Test func `what was answered 451 4.4.5 is attempted by nobody, and is gone`() async throws {
+        let rig = try Rig()
+        var (node, taker) = try await rig.open()
+        let inner = node.node
+        let intake = node.intake
+        let promise = inner.loop.makePromise(of: IntakeVerdict.self)
+        inner.loop.execute {
+            guard case .success(let body) = intake.begin(on: inner.loop, resume: {}) else {
+                return promise.succeed(.refused(.noLeader))
+            }
+            body.finish(
+                envelope: Envelope(sender: "", recipients: [Recipient(address: "b@x.test")]),
+                destinations: ["x.test"], head: { _ in ByteBuffer() }
+            ) { promise.succeed($0) }
+            // The entry is in the log and not applied yet: the time is over before its sync.
+            guard let waiter = inner.waiters.first else { return }
+            inner.giveUpOverdue(waiter.proposedAt + inner.commitTimeout)
+        }
+        #expect(try await promise.futureResult.get() == .refused(.timedOut))
+        await node.stop()
+        #expect(taker.deliveries.isEmpty)
+        (node, taker) = try await rig.open()
+        let status = await node.view.status()
+        #expect(status.queue?.messages == 0)
+        #expect(status.possibleDuplicates == 0)
+        await node.stop()
+        #expect(taker.deliveries.isEmpty)
+        try await rig.end()
+    }
+
+    @Test
+    func `the most recipients with the longest parameters, and the largest report, are stored`()
+        async throws
+    {
+        let rig = try Rig()
+        var (node, _) = try await rig.open(delivers: false, segmentBytes: 32 << 20)
+        let inner = node.node
+        let intake = node.intake
+        // relay.max_recipients at its greatest; RFC 5321 §4.5.3.1.3 and RFC 3461 §4.2 lengths.
+        let list = (0..<5000).map { number in
+            Recipient(
+                address: String(repeating: "a", count: 64) + "@\(number)."
+                    + String(repeating: "b", count: 180) + ".test",
+                orcpt: "rfc822;" + String(repeating: "c", count: 493))
+        }
+        let promise = inner.loop.makePromise(of: IntakeVerdict.self)
+        inner.loop.execute {
+            guard case .success(let body) = intake.begin(on: inner.loop, resume: {}) else {
+                return promise.succeed(.refused(.noLeader))
+            }
+            body.finish(
+                envelope: Envelope(sender: "a@client.test", recipients: list),
+                destinations: list.map { String($0.domain) }, head: { _ in ByteBuffer() }
+            ) { promise.succeed($0) }
+        }
+        guard case .accepted(let tag) = try await promise.futureResult.get() else {
+            Issue.record("not accepted")
+            return
+        }
+        // delivery.report_message at its greatest, and room for the other parts of the report.
+        var dice = Generator(seed: 4)
+        let content = (0..<4_200_000).map { _ in UInt8(dice.below(256)) }
+        node.desk.submitReport(
+            ReportID(message: tag, number: 0),
+            envelope: Envelope(sender: "", recipients: [Recipient(address: "a@client.test")]),
+            destinations: ["client.test"], content: ByteBuffer(bytes: content),
+            head: { _ in ByteBuffer() })
+        await node.stop()
+        (node, _) = try await rig.open(delivers: false, segmentBytes: 32 << 20)
+        #expect(await node.view.status().queue?.recipients == 5000)
         await node.stop()
         try await rig.end()
     }
