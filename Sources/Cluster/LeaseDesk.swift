@@ -85,8 +85,6 @@ package struct DeliveryOutcome: Sendable {
 /// Delivery's side of the desk. Called on the node's event loop; must return at once.
 package protocol LeaseTaker: AnyObject, Sendable {
     func take(_ work: [LeasedWork])
-    /// The session's lease time is over: no new transaction, unsent final dots are cut off.
-    func lapse()
 }
 
 /// The desk; one per node, used from any event loop.

@@ -67,27 +67,6 @@ extension ClientConnection {
         }
     }
 
-    /// The lease time is over: without a final dot on its way the connection is reset.
-    func lapse() {
-        switch self.state {
-        case .idle: self.quit()
-        case .dialing, .opening, .ended: break
-        case .fetching:
-            self.current = nil
-            self.cut()
-        case .busy:
-            // What is written behind the dot has none of its own; it must not get one.
-            if self.session.stage == .finalDot {
-                self.isStopping = true
-                self.upcoming = nil
-            } else {
-                self.current = nil
-                self.upcoming = nil
-                self.cut()
-            }
-        }
-    }
-
     /// Ends the connection at once by a reset. A transaction without a final dot is unattempted,
     /// one behind its final dot may have been taken.
     func cut() {

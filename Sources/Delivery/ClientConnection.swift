@@ -327,7 +327,7 @@ final class ClientConnection: ChannelInboundHandler, @unchecked Sendable {
         if self.session.isIdle {
             self.pull()
         } else if self.current == nil {
-            // Its piece was taken away while the one before was behind its dot (see `lapse`).
+            // Its piece was taken away while the one before was behind its dot.
             self.cut()
         } else {
             self.rearm(self.begunAt)

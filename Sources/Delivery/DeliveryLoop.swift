@@ -212,19 +212,6 @@ final class DeliveryLoop: @unchecked Sendable {
 
     // MARK: - The end
 
-    /// The lease time is over: nothing new, and what has no final dot yet is cut off. The leases
-    /// go back by the end of the session; nothing is said of them.
-    func lapse() {
-        for key in self.destinations.keys.sorted() {
-            guard let destination = self.destinations[key] else { continue }
-            for piece in destination.takeAll() {
-                if case .probe(let probe) = piece.work { probe.answer(.unknown) }
-            }
-            for connection in destination.connections { connection.lapse() }
-            self.forgetIfUnused(destination)
-        }
-    }
-
     /// No new transactions; what waits is released, what runs may finish until `deadline`.
     func stop(by deadline: NIODeadline, _ promise: EventLoopPromise<Void>) {
         self.stopped = promise

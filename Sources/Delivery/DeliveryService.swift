@@ -71,12 +71,6 @@ package final class DeliveryService: LeaseTaker {
         }
     }
 
-    package func lapse() {
-        for loop in self.loops {
-            if loop.loop.inEventLoop { loop.lapse() } else { loop.loop.execute { loop.lapse() } }
-        }
-    }
-
     /// New settings: connections that are opened from now on obey them, idle ones are closed.
     package func reload(_ routing: Routing) {
         self.routing.withLock { $0 = routing }

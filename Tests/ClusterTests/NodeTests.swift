@@ -26,8 +26,6 @@ private final class Taker: LeaseTaker {
         for waiter in waiters { waiter.resume() }
     }
 
-    func lapse() {}
-
     var deliveries: [LeasedDelivery] {
         self.state.withLock { $0.work }.compactMap {
             if case .delivery(let delivery) = $0 { delivery } else { nil }

@@ -40,49 +40,6 @@ struct DeliveryStopTests {
         try await server.stop()
     }
 
-    @Test func `lapse: a transaction without its dot is cut off, one behind it may end`()
-        async throws
-    {
-        var behaviour = ScriptedServer.Behaviour()
-        let reached = Signal()
-        behaviour.command = { line in
-            guard line == "DATA" else { return nil }
-            reached.send()
-            return .silence
-        }
-        let server = try await ScriptedServer.start(behaviour)
-        let bench = try DeliveryBench(port: server.port)
-        bench.take(DeliveryBench.delivery(1))
-        await reached.wait()
-        bench.service.lapse()
-        // Nothing is said of it; the connection is gone, so that stopping ends at once.
-        try await bench.stop()
-        #expect(server.seen.messages.isEmpty)
-        try await server.stop()
-    }
-
-    @Test func `lapse behind a final dot: the verdict counts, the next is not begun`() async throws
-    {
-        var behaviour = ScriptedServer.Behaviour()
-        let reached = Signal()
-        behaviour.command = { line in
-            // It came in the same write as the dot of the first, whose verdict is held for it.
-            if line.contains("two@") { reached.send() }
-            return nil
-        }
-        behaviour.message = { $0 == 1 ? .hold("250 taken") : .say("250 taken") }
-        let server = try await ScriptedServer.start(behaviour)
-        let bench = try DeliveryBench(port: server.port)
-        bench.desk.rules.withLock { $0.share = 1 }
-        bench.take(DeliveryBench.delivery(1), DeliveryBench.delivery(2, from: "two@a.example"))
-        await reached.wait()
-        bench.service.lapse()
-        let outcome = try await bench.outcome()
-        #expect(outcome.verdicts[0].verdict.kind == .delivered)
-        try await bench.stop()
-        try await server.stop()
-    }
-
     @Test func `connections of one destination stay at its share, all together at the limit`()
         async throws
     {
