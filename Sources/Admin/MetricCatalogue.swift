@@ -41,6 +41,16 @@ package enum MetricCatalogue {
         entry(
             "tls_failures_total", .counter, "TLS handshakes with clients that failed.",
             labels: "direction: in"),
+        entry(
+            "smtp_probes_total", .counter,
+            "Looks at a port that were no sessions: LOCAL of a balancer, or closed unspoken to.",
+            labels: "kind: local, silent"),
+        entry(
+            "proxy_refused_total", .counter,
+            "Connections closed for want of a PROXY header that is valid and trusted.",
+            labels: "reason: untrusted, missing, malformed, too_long, version, command, family, "
+                + "checksum, timeout, cut_off, too_many, stopping",
+            alert: "any increase: the balancer is set up wrongly, or somebody goes around it"),
         entry("delivered_total", .counter, "Recipients that the next host took."),
         entry(
             "deferred_total", .counter, "Recipients whose attempt is to be repeated.",

@@ -52,22 +52,28 @@ final class Ledger: Sendable {
     var sessions: Int { self.state.withLock { $0.sessions } }
 
     /// Counts a new session; false: it is one too many and was not counted.
-    func open(_ address: IPAddress, total: Int, perAddress: Int) -> Bool {
-        let network = Self.network(address)
+    ///
+    /// - Parameter address: nil: of a balancer that names no client; counts in the total only.
+    func open(_ address: IPAddress?, total: Int, perAddress: Int) -> Bool {
+        let network = address.map(Self.network)
         return self.state.withLock { state in
-            guard state.sessions < total, state.sessionsByNetwork[network, default: 0] < perAddress
-            else { return false }
+            guard state.sessions < total else { return false }
+            if let network {
+                let count = state.sessionsByNetwork[network, default: 0]
+                guard count < perAddress else { return false }
+                state.sessionsByNetwork[network] = count + 1
+            }
             state.sessions += 1
-            state.sessionsByNetwork[network, default: 0] += 1
             return true
         }
     }
 
-    func close(_ address: IPAddress) {
-        let network = Self.network(address)
+    /// - Parameter address: as it was given to `open`.
+    func close(_ address: IPAddress?) {
+        let network = address.map(Self.network)
         self.state.withLock { state in
             state.sessions -= 1
-            guard let count = state.sessionsByNetwork[network] else { return }
+            guard let network, let count = state.sessionsByNetwork[network] else { return }
             state.sessionsByNetwork[network] = count > 1 ? count - 1 : nil
         }
     }

@@ -8,7 +8,7 @@
 package import Cluster
 package import Logging
 package import NIOCore
-package import Networking
+import Networking
 import OpenSSL
 package import Primitives
 package import Settings
@@ -74,6 +74,7 @@ package final class Reception: Sendable {
                         authenticator: authenticator, meters: meters, log: log,
                         certificates: try Self.certificates(listener),
                         isImplicit: listener.tls == .implicit,
+                        proxy: listener.proxyProtocol ? ProxyDoor(listener, log: log) : nil,
                         rules: SessionRules(settings, listener, policy))))
         }
         self.ports = ports
@@ -179,12 +180,39 @@ package final class Reception: Sendable {
         to channel: any Channel, _ context: SessionContext, _ registry: SessionRegistry
     ) throws {
         // A client that went away while it was accepted has no address any more.
-        guard let remote = channel.remoteAddress, let client = IPAddress(remote) else {
+        guard let remote = channel.remoteAddress, let peer = IPAddress(remote) else {
             channel.close(promise: nil)
             return
         }
+        guard let door = context.proxy else {
+            _ = try Self.addSession(to: channel, context, registry, Caller(peer), ByteBuffer())
+            return
+        }
+        guard door.trusts(peer) else {
+            door.note(.untrusted, from: peer, at: SystemClock.bootTime())
+            channel.close(promise: nil)
+            return
+        }
+        try channel.pipeline.syncOperations.addHandler(
+            ProxyHandler(
+                context, door, peer: peer, onStart: { registry.add($0) },
+                onEnd: { registry.remove($0) }
+            ) { caller, rest in
+                try Self.addSession(to: channel, context, registry, caller, rest)
+            })
+    }
+
+    /// Adds TLS, if it begins with the connection, and the session.
+    ///
+    /// - Parameter arrived: what came behind a PROXY header.
+    /// - Returns: what of it is to go through the new handlers: the begin of a handshake.
+    static func addSession(
+        to channel: any Channel, _ context: SessionContext, _ registry: SessionRegistry,
+        _ caller: Caller, _ arrived: ByteBuffer
+    ) throws -> ByteBuffer {
         let handler = SessionHandler(
-            context, client: client, onStart: { registry.add($0) }, onEnd: { registry.remove($0) })
+            context, caller: caller, arrived: context.isImplicit ? ByteBuffer() : arrived,
+            onStart: { registry.add($0) }, onEnd: { registry.remove($0) })
         let pipeline = channel.pipeline.syncOperations
         if context.isImplicit, let store = context.certificates {
             let limit = handler.rules.limits.handshake
@@ -192,6 +220,7 @@ package final class Reception: Sendable {
                 TLSHandler(store.current.makeConnection(), handshakeTimeout: limit))
         }
         try pipeline.addHandler(handler)
+        return context.isImplicit ? arrived : ByteBuffer()
     }
 
     private static func report(_ event: CertificateStore.Event, _ log: Logger) {

@@ -156,6 +156,9 @@ extension SessionHandler {
         ]
         if let tls = self.tls { metadata["tls"] = .string(tls.version) }
         if let user = facts.user { metadata["user"] = .string(user) }
+        if let balancer = self.caller.balancer {
+            metadata["balancer"] = .stringConvertible(balancer)
+        }
         // The client has gone without its 250: it will send the message again.
         if !isConnected { metadata["unconfirmed"] = "true" }
         self.shared.log.info("accepted", metadata: metadata)

@@ -63,12 +63,15 @@ final class SessionContext: Sendable {
     let certificates: CertificateStore?
     /// TLS begins with the connection.
     let isImplicit: Bool
+    /// Each connection begins with a PROXY header; nil: none does.
+    let proxy: ProxyDoor?
     private let rules: Mutex<SessionRules>
 
     init(
         door: any MessageDoor, verifier: (any RecipientVerifier)?, ledger: Ledger,
         authenticator: Authenticator, meters: ReceptionMeters, log: Logger,
-        certificates: CertificateStore?, isImplicit: Bool, rules: SessionRules
+        certificates: CertificateStore?, isImplicit: Bool, proxy: ProxyDoor? = nil,
+        rules: SessionRules
     ) {
         self.door = door
         self.verifier = verifier
@@ -78,6 +81,7 @@ final class SessionContext: Sendable {
         self.log = log
         self.certificates = certificates
         self.isImplicit = isImplicit
+        self.proxy = proxy
         self.rules = Mutex(rules)
     }
 

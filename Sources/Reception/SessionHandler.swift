@@ -15,7 +15,7 @@ import OpenSSL
 import Primitives
 import SMTP
 
-final class SessionHandler: ChannelDuplexHandler {
+final class SessionHandler: ChannelDuplexHandler, SessionGuest {
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -26,6 +26,8 @@ final class SessionHandler: ChannelDuplexHandler {
     let shared: SessionContext
     /// As they were when the session began, but for `policy`, which is looked up per message.
     let rules: SessionRules
+    let caller: Caller
+    /// The caller's address.
     let client: IPAddress
     /// The same as text, for logs; and as a literal, for listings.
     let clientText: String
@@ -48,6 +50,10 @@ final class SessionHandler: ChannelDuplexHandler {
     private var startedAt = NIODeadline.uptimeNanoseconds(0)
     private var lastReadAt = NIODeadline.uptimeNanoseconds(0)
     private var isCounted = false
+    /// Came with the PROXY header, before the greeting.
+    private var arrived: ByteBuffer
+    /// A byte has come.
+    private var hasSpoken = false
     private var isRunning = false
     /// The last reply is on its way; nothing more is read or said.
     private var isEnding = false
@@ -63,18 +69,21 @@ final class SessionHandler: ChannelDuplexHandler {
     private let onStart: (SessionHandler) -> Void
     private let onEnd: (SessionHandler) -> Void
 
+    /// - Parameter arrived: what came before the session began; always empty with implicit TLS.
     init(
-        _ shared: SessionContext, client: IPAddress,
+        _ shared: SessionContext, caller: Caller, arrived: ByteBuffer = ByteBuffer(),
         onStart: @escaping (SessionHandler) -> Void = { _ in },
         onEnd: @escaping (SessionHandler) -> Void = { _ in }
     ) {
         let rules = shared.currentRules
         self.shared = shared
         self.rules = rules
-        self.client = client
-        self.clientText = client.description
-        self.clientLiteral = DomainName.literal(client)
-        self.isTrusted = rules.policy.isTrusted(client)
+        self.caller = caller
+        self.arrived = arrived
+        self.client = caller.address
+        self.clientText = caller.address.description
+        self.clientLiteral = DomainName.literal(caller.address)
+        self.isTrusted = caller.mayBeTrusted && rules.policy.isTrusted(caller.address)
         self.session = ServerSession(
             options: rules.options, hasTLS: shared.isImplicit, isTrusted: self.isTrusted)
         self.onStart = onStart
@@ -104,7 +113,7 @@ final class SessionHandler: ChannelDuplexHandler {
         self.shared.meters.connections.increment()
         guard
             self.shared.ledger.open(
-                self.client, total: self.rules.limits.sessions,
+                self.caller.counted, total: self.rules.limits.sessions,
                 perAddress: self.rules.limits.sessionsPerAddress)
         else {
             // Before TLS there is nobody to talk to.
@@ -120,8 +129,16 @@ final class SessionHandler: ChannelDuplexHandler {
         if self.shared.isImplicit {
             self.arm(context)
         } else {
+            self.receive(self.arrived)
+            self.arrived = ByteBuffer()
             self.awaitSilence(context)
         }
+    }
+
+    private func receive(_ bytes: ByteBuffer) {
+        guard bytes.readableBytes > 0 else { return }
+        self.hasSpoken = true
+        self.session.receive(bytes)
     }
 
     /// The greeting, at once or when the client has kept silent for a while.
@@ -156,7 +173,7 @@ final class SessionHandler: ChannelDuplexHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard !self.isEnding else { return }
         self.lastReadAt = context.eventLoop.now
-        self.session.receive(Self.unwrapInboundIn(data))
+        self.receive(Self.unwrapInboundIn(data))
         self.run(context)
     }
 
@@ -209,7 +226,8 @@ final class SessionHandler: ChannelDuplexHandler {
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         if let failure = error as? TLSFailure {
-            self.shared.meters.tlsFailures.increment()
+            // A health check looks at the port, not at the certificate.
+            if !self.caller.isLocal { self.shared.meters.tlsFailures.increment() }
             self.shared.log.debug(
                 "TLS failed", metadata: ["client": "\(self.client)", "reason": "\(failure.detail)"])
         } else {
@@ -231,7 +249,12 @@ final class SessionHandler: ChannelDuplexHandler {
         self.sink = nil
         if self.isCounted {
             self.isCounted = false
-            self.shared.ledger.close(self.client)
+            if self.caller.isLocal {
+                self.shared.meters.probe(.local)
+            } else if !self.hasSpoken {
+                self.shared.meters.probe(.silent)
+            }
+            self.shared.ledger.close(self.caller.counted)
             self.shared.meters.sessions.record(self.shared.ledger.sessions)
         }
         self.isEnding = true

@@ -3,20 +3,30 @@
 import NIOCore
 import Primitives
 
+/// A connection that can be asked to end.
+protocol SessionGuest: AnyObject {
+    /// At once, or behind its transaction.
+    func stop()
+    /// The time for finishing is over.
+    func cut()
+}
+
 /// Confined to its loop.
 final class SessionRegistry {
-    private var handlers: [ObjectIdentifier: SessionHandler] = [:]
+    private var guests: [ObjectIdentifier: any SessionGuest] = [:]  // existential: asked at the end
     private var whenEmpty: EventLoopPromise<Void>?
 
     init() {}
 
-    func add(_ handler: SessionHandler) {
-        self.handlers[ObjectIdentifier(handler)] = handler
+    func add(_ guest: any SessionGuest) {
+        self.guests[ObjectIdentifier(guest)] = guest
+        // Its header came while the node was stopping.
+        if self.whenEmpty != nil { guest.stop() }
     }
 
-    func remove(_ handler: SessionHandler) {
-        self.handlers[ObjectIdentifier(handler)] = nil
-        guard self.handlers.isEmpty, let promise = self.whenEmpty else { return }
+    func remove(_ guest: any SessionGuest) {
+        self.guests[ObjectIdentifier(guest)] = nil
+        guard self.guests.isEmpty, let promise = self.whenEmpty else { return }
         self.whenEmpty = nil
         promise.succeed()
     }
@@ -25,12 +35,12 @@ final class SessionRegistry {
     func stop(by deadline: NIODeadline, on loop: any EventLoop, _ done: EventLoopPromise<Void>) {
         if let earlier = self.whenEmpty { return earlier.futureResult.cascade(to: done) }
         // A copy: sessions that end take themselves out.
-        let all = Array(self.handlers.values)
-        for handler in all { handler.stop() }
-        guard !self.handlers.isEmpty else { return done.succeed() }
+        let all = Array(self.guests.values)
+        for guest in all { guest.stop() }
+        guard !self.guests.isEmpty else { return done.succeed() }
         self.whenEmpty = done
         let timer = loop.assumeIsolated().scheduleTask(deadline: deadline) {
-            for handler in Array(self.handlers.values) { handler.cut() }
+            for guest in Array(self.guests.values) { guest.cut() }
         }
         done.futureResult.assumeIsolated().whenComplete { _ in timer.cancel() }
     }

@@ -10,11 +10,6 @@ extension Settings {
                 "[cluster]: clusters of several nodes are not built in this version; leave out "
                     + "the table")
         }
-        for listener in self.listeners where listener.proxyProtocol {
-            sentences.append(
-                "listener \(listener.address): proxy_protocol is not built in this version; "
-                    + "remove it, and let the balancer pass connections on as they are")
-        }
         return sentences
     }
 }

@@ -145,7 +145,7 @@ final class Desk {
             log: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }),
             certificates: nil, isImplicit: false, rules: SessionRules(settings, listener, policy))
         self.handler = SessionHandler(
-            self.shared, client: IPAddress(client) ?? IPAddress(v4: 0))
+            self.shared, caller: Caller(IPAddress(client) ?? IPAddress(v4: 0)))
         self.channel = EmbeddedChannel(loop: self.loop)
         try self.channel.pipeline.syncOperations.addHandlers([self.meter, self.handler])
         try self.channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 25)).wait()

@@ -63,7 +63,8 @@ package enum House {
 
     /// Parts of a driver that are pure all the same, with what they may import.
     package static let pureFolders: [String: Set<String>] = [
-        "Cluster/Machine": ["Primitives", "SMTP", "Spool", "MailQueue", "NIOCore.ByteBuffer"]
+        "Cluster/Machine": ["Primitives", "SMTP", "Spool", "MailQueue", "NIOCore.ByteBuffer"],
+        "Reception/Proxy": ["Primitives"],
     ]
 
     /// The C modules; one Swift target imports each.
