@@ -104,7 +104,7 @@ let package = Package(
             ]),
         library(
             "Console",
-            ["Primitives", "Settings", "OpenSSL", arguments, nio, nioPosix, nioHTTP1]),
+            ["Primitives", "Settings", "SMTP", "OpenSSL", arguments, nio, nioPosix, nioHTTP1]),
         .executableTarget(
             name: "posthouse",
             dependencies: [

@@ -1,4 +1,5 @@
-// CheckCommand.swift - posthouse check config: every fault before a start or reload.
+// CheckCommand.swift - posthouse check config: every fault before a start or reload; see also
+// CheckRelayCommand.
 
 package import ArgumentParser
 import OpenSSL
@@ -8,14 +9,16 @@ import Settings
 package struct CheckCommand: ParsableCommand {
     package static let configuration = CommandConfiguration(
         commandName: "check", abstract: "Check before something goes wrong.",
-        subcommands: [CheckConfigCommand.self])
+        subcommands: [CheckConfigCommand.self, CheckRelayCommand.self])
     package init() {}
 }
 
 struct CheckConfigCommand: Command {
     static let configuration = CommandConfiguration(
         commandName: "config", abstract: "Check a settings file and the files that it names.",
-        discussion: "Each fault with file, line and remedy on stderr; exit code 78 if there is one."
+        discussion:
+            "Each fault with file, line and remedy on stderr; exit code 78 if there is one. "
+            + "What is allowed and dangerous is a warning."
     )
     @Option(help: "The settings file.")
     var config = "/etc/posthouse/posthouse.toml"
@@ -31,6 +34,7 @@ struct CheckConfigCommand: Command {
         let faults = Self.certificateFaults(settings)
         for fault in faults { terminal.tell("\(self.config): \(fault)") }
         if !faults.isEmpty { throw CommandFailure(.configuration) }
+        for warning in settings.warnings { terminal.tell("\(self.config): warning: \(warning)") }
         terminal.write("\(self.config): no faults\n")
     }
 

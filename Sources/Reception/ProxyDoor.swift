@@ -8,6 +8,7 @@ import Metrics
 import NIOCore
 import Networking
 import Primitives
+import SMTP
 import Settings
 import Synchronization
 
@@ -86,46 +87,12 @@ final class ProxyDoor: Sendable {
     }
 }
 
-/// Who is at the other end of a session, and how far the address may be believed.
-///
-/// `relay.allow` names machines that connect to us. Behind a balancer three things must not pass
-/// for one of them:
-/// 1. the balancer itself, where the header names no client (LOCAL, UNKNOWN): it may well stand in
-///    `relay.allow`, and 127.0.0.0/8 does so by default;
-/// 2. a loopback address in the header of another machine: it is that machine's loopback, not ours;
-/// 3. the unspecified address, which is nobody's.
-struct Caller: Equatable, Sendable {
-    /// The client's; the balancer's if `isAnonymous`.
-    let address: IPAddress
-    /// The balancer through which it came; nil: it came by itself.
-    let balancer: IPAddress?
-    /// Its header has not told who it is: a health check, or a client that cannot be known.
-    let isAnonymous: Bool
-    /// LOCAL, a health check for sure.
-    let isLocal: Bool
-
-    /// Came by itself.
-    init(_ address: IPAddress) {
-        self.address = address
-        self.balancer = nil
-        self.isAnonymous = false
-        self.isLocal = false
-    }
-
+extension Caller {
     init(_ header: ProxyHeader, from balancer: IPAddress) {
-        self.address = header.source?.address ?? balancer
-        self.balancer = balancer
-        self.isAnonymous = header.source == nil
-        self.isLocal = header.kind == .local
+        if let source = header.source {
+            self.init(source.address, by: balancer)
+        } else {
+            self.init(anonymousBy: balancer, isLocal: header.kind == .local)
+        }
     }
-
-    /// Whether `relay.allow` is asked about the address at all.
-    var mayBeTrusted: Bool {
-        guard let balancer = self.balancer else { return true }
-        if self.isAnonymous || self.address.isUnspecified { return false }
-        return !self.address.isLoopback || balancer.isLoopback
-    }
-
-    /// Whose sessions are counted together; nil: nobody's, as it would be the balancer's.
-    var counted: IPAddress? { self.isAnonymous ? nil : self.address }
 }

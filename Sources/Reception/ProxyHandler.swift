@@ -11,6 +11,7 @@ import Logging
 import NIOCore
 import Networking
 import Primitives
+import SMTP
 
 final class ProxyHandler: ChannelInboundHandler, RemovableChannelHandler, SessionGuest {
     typealias InboundIn = ByteBuffer

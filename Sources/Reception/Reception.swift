@@ -11,6 +11,7 @@ package import NIOCore
 import Networking
 import OpenSSL
 package import Primitives
+import SMTP
 package import Settings
 import Synchronization
 

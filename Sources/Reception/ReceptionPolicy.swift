@@ -1,12 +1,11 @@
-// ReceptionPolicy.swift - who may send what to whom: one immutable value, swapped by a reload.
+// ReceptionPolicy.swift - all that decides about senders and recipients: one immutable value,
+// swapped by a reload.
 //
 // Takes     settings and the file of users.
-// Gives     a decision per recipient. Nobody from outside may relay to anywhere else: never an open
-//           relay, whatever the settings leave out.
-// Standard  RFC 5321 §3.6.2, §7.1, §4.5.1 (postmaster); RFC 6409 §4.
+// Gives     a decision per recipient: RelayPolicy says who may, the routes who is asked first.
 
 package import Cluster
-package import Primitives
+import Primitives
 package import SMTP
 package import Settings
 
@@ -22,10 +21,7 @@ package struct ReceptionPolicy: Sendable {
     package let routes: RouteTable
     /// Some route asks its next host whatever the client.
     private let verifies: Bool
-    private let allow: [AddressRange]
-    private let exactDomains: Set<String>
-    /// `.example.org` of `*.example.org`; "" of `*`.
-    private let suffixes: [String]
+    private let relay: RelayPolicy
     /// By name; only ever looked up.
     let users: UserFile
     /// AUTH is offered.
@@ -36,49 +32,26 @@ package struct ReceptionPolicy: Sendable {
     package init(_ settings: Settings, users: UserFile?) {
         self.routes = RouteTable(settings)
         self.verifies = self.routes.verifies
-        self.allow = settings.relay.allow
-        var exact: Set<String> = []
-        var suffixes: [String] = []
-        for pattern in settings.relay.domains {
-            let name = pattern.lowercased()
-            if name == "*" {
-                suffixes.append("")
-            } else if name.hasPrefix("*.") {
-                suffixes.append(String(name.dropFirst()))
-            } else {
-                exact.insert(DomainName.ascii(name) ?? name)
-            }
-        }
-        self.exactDomains = exact
-        self.suffixes = suffixes
+        self.relay = RelayPolicy(allow: settings.relay.allow, domains: settings.relay.domains)
         self.users = users ?? UserFile()
         self.hasUsers = users != nil
         self.messagesPerUserPerHour = settings.relay.maxMessagesPerUserPerHour
     }
 
     /// May relay anywhere without AUTH.
-    package func isTrusted(_ address: IPAddress) -> Bool {
-        for range in self.allow where range.contains(address) { return true }
-        return false
-    }
-
-    /// Whether we take mail for `domain` from anyone. Lower case, as the grammar gives it.
-    package func isOurs(_ domain: String) -> Bool {
-        if self.exactDomains.contains(domain) { return true }
-        for suffix in self.suffixes where domain.hasSuffix(suffix) { return true }
-        return false
-    }
+    package func isTrusted(_ caller: Caller) -> Bool { self.relay.range(trusting: caller) != nil }
 
     /// - Parameter mayRelay: the client is trusted, or a user has authenticated.
     package func decide(_ recipient: Recipient, mayRelay: Bool) -> Decision {
-        let domain = recipient.domain
-        // The grammar lets nothing but `postmaster` through without a domain.
-        if domain.isEmpty { return .accept }
-        let isOurs =
-            !(self.exactDomains.isEmpty && self.suffixes.isEmpty)
-            && self.isOurs(String(domain))
-        guard mayRelay || isOurs else { return .refuse(.relayDenied) }
+        let isOurs: Bool
+        switch self.relay.decide(recipient, mayRelay: mayRelay) {
+        case .refuse(let reply): return .refuse(reply)
+        case .accept(.postmaster): return .accept
+        case .accept(.ours): isOurs = true
+        case .accept(.client): isOurs = false
+        }
         guard self.verifies || isOurs else { return .accept }
+        let domain = recipient.domain
         switch self.routes.route(for: domain)?.verify {
         case .some(.rcpt): return .verify
         case .some(.none): return .accept

@@ -83,7 +83,7 @@ final class SessionHandler: ChannelDuplexHandler, SessionGuest {
         self.client = caller.address
         self.clientText = caller.address.description
         self.clientLiteral = DomainName.literal(caller.address)
-        self.isTrusted = caller.mayBeTrusted && rules.policy.isTrusted(caller.address)
+        self.isTrusted = rules.policy.isTrusted(caller)
         self.session = ServerSession(
             options: rules.options, hasTLS: shared.isImplicit, isTrusted: self.isTrusted)
         self.onStart = onStart

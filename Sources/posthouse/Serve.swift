@@ -44,6 +44,8 @@ struct Serve: AsyncParsableCommand {
         LoggingSystem.bootstrap { label in
             LogLines(label: label, sink: sink, logLevel: level)
         }
+        let log = Logger(label: "posthouse")
+        for warning in settings.warnings { log.warning("\(warning)") }
         let status = await Self.serve(settings, path: self.config, sink: sink)
         sink.stop()
         if status != .ok { throw ExitCode(status.rawValue) }

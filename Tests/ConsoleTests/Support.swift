@@ -17,6 +17,13 @@ func run(
     _ arguments: String..., input: String = "", typed: [String]? = nil,
     environment: [String: String] = ["USER": "jo"], now: TestTime = .fixed
 ) -> Outcome {
+    runAll(arguments, input: input, typed: typed, environment: environment, now: now)
+}
+
+func runAll(
+    _ arguments: [String], input: String = "", typed: [String]? = nil,
+    environment: [String: String] = ["USER": "jo"], now: TestTime = .fixed
+) -> Outcome {
     let out = Mutex<[UInt8]>([])
     let messages = Mutex<[String]>([])
     let answers = Mutex(typed ?? input.split(separator: "\n").map(String.init))

@@ -3,6 +3,7 @@ import Logging
 import NIOCore
 import NIOEmbedded
 import Primitives
+import SMTP
 import Settings
 import Synchronization
 import Testing

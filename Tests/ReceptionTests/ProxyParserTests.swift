@@ -1,4 +1,5 @@
 import Primitives
+import SMTP
 import Testing
 
 @testable import Reception

@@ -48,7 +48,7 @@ package enum House {
             "Glibc", "Synchronization",
         ]),
         "Console": Room([
-            "Primitives", "Settings", "OpenSSL", "ArgumentParser", "NIOCore", "NIOPosix",
+            "Primitives", "Settings", "SMTP", "OpenSSL", "ArgumentParser", "NIOCore", "NIOPosix",
             "NIOHTTP1", "Glibc", "Synchronization",
         ]),
         "posthouse": Room([
