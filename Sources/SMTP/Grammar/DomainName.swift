@@ -89,34 +89,59 @@ package enum DomainName {
         case .malformed: return nil
         case .international: break
         }
-        guard let text = String(validating: bytes, as: UTF8.self) else { return nil }
+        guard let text = String(validating: bytes, as: UTF8.self), let mapped = Self.mapped(text)
+        else { return nil }
         var result: [UInt8] = []
-        for label in text.split(separator: ".", omittingEmptySubsequences: false) {
+        for label in mapped.split(separator: ".", omittingEmptySubsequences: false) {
+            guard !label.isEmpty, let encoded = Self.label(label) else { return nil }
             if !result.isEmpty { result.append(UInt8(ascii: ".")) }
-            guard let encoded = Self.label(label) else { return nil }
             result += encoded
         }
-        return result.count <= Limit.domainBytes ? result : nil
+        // Mapping may have made ASCII of something else.
+        let isExact = result.withUnsafeBytes { Self.shape($0[...]) == .exact }
+        return isExact ? result : nil
     }
 
-    /// One label, lower case, encoded if it needs to be.
+    /// Lower case, ASCII for its fullwidth forms, dots for other full stops (RFC 5895 §2), NFC.
+    private static func mapped(_ text: String) -> String? {
+        var result = String.UnicodeScalarView()
+        for scalar in text.unicodeScalars {
+            switch scalar.value {
+            case 0x3002, 0xFF0E, 0xFF61: result.append(".")
+            case 0xFF0D, 0xFF10...0xFF19, 0xFF21...0xFF3A, 0xFF41...0xFF5A:
+                let narrow = UInt8(truncatingIfNeeded: scalar.value - 0xFEE0)
+                result.append(Unicode.Scalar(Syntax.lower(narrow)))
+            case _: result.append(contentsOf: scalar.properties.lowercaseMapping.unicodeScalars)
+            }
+        }
+        return Normalization.nfc(String(result))
+    }
+
+    /// One label, mapped, encoded if it needs to be.
     private static func label(_ label: Substring) -> [UInt8]? {
         if label.utf8.allSatisfy({ $0 < 0x80 }) {
-            return label.utf8.count <= Limit.labelBytes ? label.utf8.map(Syntax.lower) : nil
+            return label.utf8.count <= Limit.labelBytes ? Array(label.utf8) : nil
         }
         // A bound before the work: encoding never makes a label of more scalars shorter than this.
         guard label.unicodeScalars.count <= Limit.labelBytes else { return nil }
         var scalars: [UInt32] = []
         for scalar in label.unicodeScalars {
-            // Spaces, controls and what has no meaning are never part of a name (RFC 5892 §2).
             switch scalar.properties.generalCategory {
+            // Spaces, controls and what has no meaning are never part of a name (RFC 5892 §2).
             case .control, .format, .surrogate, .privateUse, .unassigned, .lineSeparator,
                 .paragraphSeparator, .spaceSeparator:
                 return nil
+            // A mark needs something to stand on (RFC 5891 §4.2.3.2).
+            case .nonspacingMark, .spacingMark, .enclosingMark:
+                if scalars.isEmpty { return nil }
             case _: break
             }
-            scalars += scalar.properties.lowercaseMapping.unicodeScalars.map(\.value)
+            scalars.append(scalar.value)
         }
+        // RFC 5891 §4.2.3.1: these places are for the prefix of A-labels.
+        let hyphen = UInt32(UInt8(ascii: "-"))
+        if scalars.count >= 4 && scalars[2] == hyphen && scalars[3] == hyphen { return nil }
+        if scalars.first == hyphen || scalars.last == hyphen { return nil }
         return Punycode.label(scalars)
     }
 }
