@@ -109,6 +109,8 @@ package enum AdminFailure: Error, Hashable, Sendable {
     case bodyUnavailable
     /// The disk is full.
     case full
+    /// The queue is at its limit.
+    case overQuota
     /// Handed over, no result in time: it may have happened.
     case timedOut
     /// The request makes no sense; the text says why.

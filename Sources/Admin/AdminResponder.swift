@@ -220,6 +220,7 @@ struct AdminResponder: Sendable {
             case .noQuorum: (.serviceUnavailable, "no_quorum", "the cluster has no quorum")
             case .stopping: (.serviceUnavailable, "stopping", "the node is stopping")
             case .full: (.serviceUnavailable, "disk", "the node's disk is full")
+            case .overQuota: (.serviceUnavailable, "quota", "the queue is full")
             case .timedOut:
                 (.serviceUnavailable, "timed_out", "no result in time; it may have happened")
             case .bodyUnavailable:

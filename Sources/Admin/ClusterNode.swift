@@ -98,6 +98,7 @@ extension AdminFailure {
             case .noSuchMessage: .noSuchMessage
             case .bodyUnavailable: .bodyUnavailable
             case .refused(.full): .full
+            case .refused(.overQuota): .overQuota
             case .refused(.noLeader): .noQuorum
             case .refused(.timedOut): .timedOut
             case .badAddress(let text): .invalid("\(text.debugDescription) is no address")

@@ -78,6 +78,10 @@ package enum MetricCatalogue {
             "queue_messages", .gauge, "Deliveries in the queue.",
             labels: "state: due, leased, deferred, held",
             alert: "due > 1,000 and growing for 10 min"),
+        entry(
+            "queue_quota_used_ratio", .gauge,
+            "The queue by relay.max_queued_messages or _bytes, whichever is fuller; at 1 new mail "
+                + "is refused.", alert: "> 0.8"),
         entry("leases", .gauge, "Deliveries that this node may attempt now."),
         entry(
             "leader", .gauge, "1 on the node that leads the cluster, else 0.",

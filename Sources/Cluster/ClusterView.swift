@@ -45,7 +45,8 @@ package final class ClusterView: Sendable {
 
     package var readiness: Readiness {
         switch self.node.obstacle {
-        case nil: .ready
+        // A full queue refuses by 452; the balancer would find no better node.
+        case nil, .overQuota: .ready
         case .full: .notReady(.disk)
         case .stopping: .notReady(.draining)
         case .noLeader, .timedOut: .notReady(.catchingUp)

@@ -42,6 +42,9 @@ package final class IncomingBody {
     /// Kept for the first attempt; empty above `memoryBytesMax`.
     private var pieces: [ByteBuffer] = []
     private var contentBytes = 0
+    /// Memory that is kept until the verdict; a piece keeps the whole buffer that it is part of.
+    package private(set) var heldBytes = 0
+    private var keepsPieces = true
     private var streaming: StreamedContent?
     private var verdict: ((IntakeVerdict) -> Void)?
 
@@ -59,15 +62,17 @@ package final class IncomingBody {
         self.contentBytes += piece.readableBytes
         guard let streaming = self.streaming else {
             if self.pieces.isEmpty { self.pieces.reserveCapacity(Self.usualPieces) }
+            self.heldBytes += piece.storageCapacity
             self.pieces.append(piece)
             if self.contentBytes > Self.blockBytes { self.startStreaming() }
             return true
         }
         streaming.append(piece, lane: self.lane)
-        if self.contentBytes <= Self.memoryBytesMax {
+        if self.contentBytes > Self.memoryBytesMax {
+            self.shed()
+        } else if self.keepsPieces {
+            self.heldBytes += piece.storageCapacity
             self.pieces.append(piece)
-        } else if !self.pieces.isEmpty {
-            self.pieces = []
         }
         return self.node.mayReadOn(self.loop, resume: self.resume)
     }
@@ -76,6 +81,15 @@ package final class IncomingBody {
         let streaming = StreamedContent(storage: self.node.storage)
         for piece in self.pieces { streaming.append(piece, lane: self.lane) }
         self.streaming = streaming
+        self.heldBytes += Self.blockBytes
+    }
+
+    /// Memory is short: what is kept for a quick first attempt only is forgotten.
+    package func shed() {
+        guard self.streaming != nil, self.keepsPieces else { return }
+        self.keepsPieces = false
+        self.pieces = []
+        self.heldBytes = Self.blockBytes
     }
 
     /// The content is complete. The tag is drawn now and `head` makes the header fields that stand

@@ -12,6 +12,8 @@ package import SMTP
 package enum IntakeRefusal: Error, Equatable, Sendable {
     /// The disk or the memory for bodies is at its limit: 452 4.3.1.
     case full
+    /// The queue is at its limit, `relay.max_queued_messages` or `_bytes`: 452 4.3.1.
+    case overQuota
     /// No leader for 10 s or more, not handed over: 451 4.3.2.
     case noLeader
     /// Handed over, no result within `cluster.commit_timeout`: 451 4.4.5.
@@ -22,6 +24,7 @@ package enum IntakeRefusal: Error, Equatable, Sendable {
     package var reply: Reply {
         switch self {
         case .full: Reply(452, EnhancedCode(4, 3, 1), "Insufficient storage, try again later")
+        case .overQuota: Reply(452, EnhancedCode(4, 3, 1), "The queue is full, try again later")
         case .noLeader: Reply(451, EnhancedCode(4, 3, 2), "Queue not available, try again later")
         case .timedOut: Reply(451, EnhancedCode(4, 4, 5), "Queue did not answer in time, try again")
         case .stopping: Reply(421, EnhancedCode(4, 3, 2), "Service shutting down, try again later")
@@ -30,6 +33,7 @@ package enum IntakeRefusal: Error, Equatable, Sendable {
     package var label: StaticString {
         switch self {
         case .full: "full"
+        case .overQuota: "over_quota"
         case .noLeader: "no_leader"
         case .timedOut: "timed_out"
         case .stopping: "stopping"
@@ -61,8 +65,8 @@ package final class Intake: Sendable {
     }
 
     /// Whether a new session or transaction makes sense now; cheap, may be asked per command.
-    /// Nil: yes. `.stopping` and `.noLeader`: answer 421 at connect, 451 to MAIL; `.full`: 452 to
-    /// MAIL.
+    /// Nil: yes. `.stopping` and `.noLeader`: answer 421 at connect, 451 to MAIL; `.full`,
+    /// `.overQuota`: 452 to MAIL.
     package var obstacle: IntakeRefusal? { self.node.obstacle }
 
     /// Starts to receive the content of a message. Call on `loop`, the session's own.

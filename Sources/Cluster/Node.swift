@@ -51,6 +51,7 @@ package final class Node: @unchecked Sendable {
     var timers: [RepeatedTask] = []
     var wake: Scheduled<Void>?
     var alarms: [String] = []
+    var quota: QueueQuota
     /// Called once, when the node is ready.
     var whenReady: (() -> Void)?
 
@@ -104,6 +105,7 @@ package final class Node: @unchecked Sendable {
         case full = 1
         case noLeader = 2
         case stopping = 3
+        case overQuota = 4
     }
 
     init(
@@ -118,6 +120,7 @@ package final class Node: @unchecked Sendable {
         self.credit = UInt32(clamping: 2 * settings.delivery.connections)
         self.commitTimeout = settings.cluster?.commitTimeout ?? .seconds(30)
         self.clusterSettings = clusterSettings
+        self.quota = QueueQuota(settings.relay)
         self.machine = machine
         self.logger = logger
         self.shared.connectionsPerDestination.store(
@@ -129,6 +132,7 @@ package final class Node: @unchecked Sendable {
         switch Obstacle(rawValue: self.shared.obstacle.load(ordering: .relaxed)) {
         case .some(.none): nil
         case .full: .full
+        case .overQuota: .overQuota
         case .noLeader, nil: .noLeader
         case .stopping: .stopping
         }

@@ -56,6 +56,7 @@ extension Node {
             let (_, result) = self.machine.applyNext(effects: &self.effects)
             self.settle(waiter, result, now, &work, &foreign)
         }
+        self.checkQuota()
         self.deliverVerdicts(foreign, work)
         self.dispatch()
     }

@@ -177,7 +177,10 @@ extension RunningNode {
 
     /// Replaces what may change at run time: retry, expiry, notices, limits. Others keep.
     package func reload(_ settings: Settings) {
-        self.node.onLoop { $0.use(ClusterSettings(settings)) }
+        self.node.onLoop {
+            $0.use(ClusterSettings(settings))
+            $0.useQuota(settings.relay)
+        }
         self.view.use(RouteTable(settings))
         self.node.shared.connectionsPerDestination.store(
             settings.delivery.connectionsPerDestination, ordering: .relaxed)
@@ -250,6 +253,7 @@ extension Node {
                     unreachable("the only node's session is refused: \(result)")
                 }
                 self.phase = .ready
+                self.checkQuota()
                 self.startTimers()
                 self.updateObstacle()
                 ready()

@@ -65,6 +65,7 @@ extension Node {
         self.checkpointIfWanted(now)
         self.updateObstacle()
         self.sampleMetrics()
+        self.sampleQuota()
         let waiting = self.machine.queue.counts.messages > 0
         let stamped = self.machine.queue.time
         if self.phase == .ready, waiting, self.waiters.isEmpty,
@@ -103,7 +104,8 @@ extension Node {
         switch self.phase {
         case .starting: obstacle = .noLeader
         case .stopping, .stopped: obstacle = .stopping
-        case .ready: obstacle = self.storage.level == .normal ? .none : .full
+        case .ready where self.storage.level != .normal: obstacle = .full
+        case .ready: obstacle = self.quota.isOver ? .overQuota : .none
         }
         self.shared.obstacle.store(obstacle.rawValue, ordering: .relaxed)
     }

@@ -133,6 +133,11 @@ extension MailQueue {
         return counts
     }
 
+    /// Messages and their stored bytes alone; asked after each batch.
+    package var load: (messages: Int, storedBytes: UInt64) {
+        (self.messages.count, self.sums.storedBytes)
+    }
+
     /// The whole message; nil: not in the queue (any more).
     package func view(_ tag: Tag) -> MessageView? {
         let slot = self.tags.find(tag, in: self.messages)

@@ -17,6 +17,8 @@ protocol MessageDoor: Sendable {
 /// See `IncomingBody`.
 protocol MessageSink: AnyObject {
     func append(_ piece: consuming ByteBuffer) -> Bool
+    var heldBytes: Int { get }
+    func shed()
     func finish(
         envelope: Envelope, destinations: [String], receivedFrom: String,
         head: @escaping @Sendable (Tag) -> ByteBuffer,

@@ -36,6 +36,7 @@ package final class Reception: Sendable {
     private let registries: [ObjectIdentifier: NIOLoopBoundBox<SessionRegistry>]
     private let ports: [Port]
     private let ledger = Ledger()
+    private let memory = ContentMemory()
     private let log: Logger
     private let files: FileAccess
     private let listeners = Mutex<[Listener]>([])
@@ -72,7 +73,7 @@ package final class Reception: Sendable {
                     settings: listener,
                     context: SessionContext(
                         door: door, verifier: verifier, ledger: self.ledger,
-                        authenticator: authenticator, meters: meters, log: log,
+                        memory: self.memory, authenticator: authenticator, meters: meters, log: log,
                         certificates: try Self.certificates(listener),
                         isImplicit: listener.tls == .implicit,
                         proxy: listener.proxyProtocol ? ProxyDoor(listener, log: log) : nil,

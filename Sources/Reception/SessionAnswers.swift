@@ -18,6 +18,7 @@ extension SessionHandler {
 
     private func senderDecision() -> ServerDecision {
         if let obstacle = self.shared.door.obstacle { return .reply(obstacle.reply) }
+        if !self.shared.memory.hasRoom { return .reply(IntakeRefusal.full.reply) }
         if let user = self.session.user,
             !self.shared.ledger.maySend(
                 user, limit: self.policy.messagesPerUserPerHour, at: SystemClock.bootTime())
@@ -64,6 +65,9 @@ extension SessionHandler {
     }
 
     func begin(_ context: ChannelHandlerContext) {
+        guard self.shared.memory.hasRoom else {
+            return self.session.answerBegin(.reply(IntakeRefusal.full.reply), into: &self.out)
+        }
         switch self.shared.door.open(on: context.eventLoop, resume: self.onRoom) {
         case .success(let sink):
             self.sink = sink
@@ -73,9 +77,44 @@ extension SessionHandler {
         }
     }
 
+    /// The next piece of a message.
+    func take(_ piece: ByteBuffer) {
+        guard let sink = self.sink else { return }
+        if !sink.append(piece) { self.sinkIsFull = true }
+        let memory = self.shared.memory
+        if !memory.hasRoom { sink.shed() }
+        if memory.change(from: self.heldBytes, to: sink.heldBytes) {
+            self.heldBytes = sink.heldBytes
+        } else {
+            self.dropSink()
+            self.isOverMemory = true
+            self.sinkIsFull = false
+        }
+    }
+
+    /// Nothing of the message on its way in stays here. Behind `finish` this only says that nobody
+    /// waits any more: the queue holds it until its verdict.
+    func dropSink() {
+        self.sink?.abandon()
+        self.sink = nil
+        if !self.isFinishing { self.releaseMemory() }
+    }
+
+    private func releaseMemory() {
+        guard self.heldBytes > 0 else { return }
+        _ = self.shared.memory.change(from: self.heldBytes, to: 0)
+        self.heldBytes = 0
+    }
+
     func finish(_ message: ReceivedMessage, _ context: ChannelHandlerContext) {
+        if self.isOverMemory {
+            self.isOverMemory = false
+            return self.session.answerFinish(
+                refused: IntakeRefusal.full.reply, into: &self.out)
+        }
         guard let sink = self.sink else { unreachable("a message ends without a body") }
         self.sinkIsFull = false
+        self.isFinishing = true
         self.endedAt = context.eventLoop.now
         let head = self.traceHead(message.keyword)
         let recipient =
@@ -119,6 +158,8 @@ extension SessionHandler {
     /// The queue has decided; the reply is written and flushed before this returns.
     private func take(_ verdict: IntakeVerdict, for facts: AcceptedFacts) {
         self.sink = nil
+        self.isFinishing = false
+        self.releaseMemory()
         let isConnected = self.context != nil
         switch verdict {
         case .accepted(let tag):

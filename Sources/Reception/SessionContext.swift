@@ -56,6 +56,7 @@ final class SessionContext: Sendable {
     let door: any MessageDoor  // existential: asked once per message
     let verifier: (any RecipientVerifier)?  // existential: asked for our own domains only
     let ledger: Ledger
+    let memory: ContentMemory
     let authenticator: Authenticator
     let meters: ReceptionMeters
     let log: Logger
@@ -69,13 +70,15 @@ final class SessionContext: Sendable {
 
     init(
         door: any MessageDoor, verifier: (any RecipientVerifier)?, ledger: Ledger,
-        authenticator: Authenticator, meters: ReceptionMeters, log: Logger,
+        memory: ContentMemory = ContentMemory(), authenticator: Authenticator,
+        meters: ReceptionMeters, log: Logger,
         certificates: CertificateStore?, isImplicit: Bool, proxy: ProxyDoor? = nil,
         rules: SessionRules
     ) {
         self.door = door
         self.verifier = verifier
         self.ledger = ledger
+        self.memory = memory
         self.authenticator = authenticator
         self.meters = meters
         self.log = log

@@ -61,6 +61,12 @@ final class SessionHandler: ChannelDuplexHandler, SessionGuest {
     /// The session owes nothing and wants bytes.
     private var wantsBytes = true
     var sinkIsFull = false
+    /// What the sink holds, as it was told to `ContentMemory`.
+    var heldBytes = 0
+    /// The message is refused for want of memory; the rest of it is read over.
+    var isOverMemory = false
+    /// The queue has the whole message and owes its verdict.
+    var isFinishing = false
     private var isWritable = true
     /// The channel asked to read while we would not.
     private var owesRead = false
@@ -163,7 +169,7 @@ final class SessionHandler: ChannelDuplexHandler, SessionGuest {
             case .stopping: IntakeRefusal.stopping.reply
             case .noLeader:
                 Reply(421, EnhancedCode(4, 3, 2), "Queue not available, try again later")
-            case .full, .timedOut, nil: nil
+            case .full, .overQuota, .timedOut, nil: nil
             }
         self.session.greet(refusal: refusal, into: &self.out)
         self.run(context)
@@ -245,8 +251,7 @@ final class SessionHandler: ChannelDuplexHandler, SessionGuest {
         self.timer?.cancel()
         self.timer = nil
         // Behind `finish` this only says that nobody waits any more.
-        self.sink?.abandon()
-        self.sink = nil
+        self.dropSink()
         if self.isCounted {
             self.isCounted = false
             if self.caller.isLocal {
@@ -271,9 +276,7 @@ final class SessionHandler: ChannelDuplexHandler, SessionGuest {
         while true {
             if self.isEnding {
                 // A write that failed has ended the channel under us.
-                self.sink?.abandon()
-                self.sink = nil
-                return
+                return self.dropSink()
             }
             let action = self.session.next(into: &self.out)
             switch action {
@@ -285,11 +288,10 @@ final class SessionHandler: ChannelDuplexHandler, SessionGuest {
             case .askSender(let address): self.askSender(address)
             case .askRecipient(let recipient): self.askRecipient(recipient, context)
             case .begin: self.begin(context)
-            case .content(let piece):
-                if self.sink?.append(piece) == false { self.sinkIsFull = true }
+            case .content(let piece): self.take(piece)
             case .abandon:
-                self.sink?.abandon()
-                self.sink = nil
+                self.dropSink()
+                self.isOverMemory = false
                 self.sinkIsFull = false
             case .finish(let message): self.finish(message, context)
             case .authenticate(let user, let password):
@@ -336,8 +338,7 @@ final class SessionHandler: ChannelDuplexHandler, SessionGuest {
     func close(_ context: ChannelHandlerContext) {
         guard !self.isEnding else { return }
         self.isEnding = true
-        self.sink?.abandon()
-        self.sink = nil
+        self.dropSink()
         guard self.out.readableBytes > 0 else { return context.close(promise: nil) }
         self.shared.meters.add(self.session.takeCounts())
         let written = context.eventLoop.makePromise(of: Void.self)

@@ -66,6 +66,15 @@ extension Catalogue {
             Key(
                 "max_received", .integer(10...1000), \.maxReceived, of: initial, effect: .reload,
                 "Received fields in a message before it counts as looping (RFC 5321 §6.3)."),
+            Key(
+                "max_queued_messages", .integer(1...100_000_000), \.maxQueuedMessages,
+                of: initial, effect: .reload,
+                "Messages in the queue; from then on new ones are refused with 452, until 90 % "
+                    + "are left."),
+            Key(
+                "max_queued_bytes", .size(1_000_000...1_000_000_000_000_000), \.maxQueuedBytes,
+                of: initial, effect: .reload,
+                "Bytes of all messages in the queue, compressed, one copy; as above."),
         ]
     }
 

@@ -97,6 +97,11 @@ package struct Settings: Hashable, Sendable {
         package var earlyTalkerDelay = Duration.zero
         /// Received fields in a message before it counts as looping (RFC 5321 §6.3).
         package var maxReceived = 100
+        /// Messages in the queue before new ones are refused: as many as a restart brings back in
+        /// seconds.
+        package var maxQueuedMessages = 1_000_000
+        /// Their bytes as stored, one copy. The disk has a limit of its own.
+        package var maxQueuedBytes = 1_000_000_000_000
         package init() {}
     }
 

@@ -19,6 +19,8 @@ final class FakeDoor: MessageDoor, Sendable {
         var isHolding = false
         /// `append` answers false.
         var isFull = false
+        /// `shed` gives all memory back.
+        var canShed = false
         var messages: [Message] = []
         var abandoned = 0
         var sequence: UInt64 = 0
@@ -59,7 +61,12 @@ final class FakeSink: MessageSink {
         self.resume = resume
     }
 
+    private(set) var heldBytes = 0
+    /// What it may forget when memory is short.
+    func shed() { if self.door.state.withLock({ $0.canShed }) { self.heldBytes = 0 } }
+
     func append(_ piece: consuming ByteBuffer) -> Bool {
+        self.heldBytes += piece.readableBytes
         self.content.writeBuffer(&piece)
         return !self.door.state.withLock { $0.isFull }
     }
@@ -133,14 +140,14 @@ final class Desk {
     init(
         _ settings: Settings = Desk.settings(), users: UserFile? = nil, door: FakeDoor = FakeDoor(),
         verifier: FakeVerifier? = nil, client: String = "192.0.2.7", ledger: Ledger = Ledger(),
-        mode: Settings.Listener.Mode = .relay
+        memory: ContentMemory = ContentMemory(), mode: Settings.Listener.Mode = .relay
     ) throws {
         var listener = Settings.Listener()
         listener.mode = mode
         let policy = ReceptionPolicy(settings, users: users)
         self.door = door
         self.shared = SessionContext(
-            door: door, verifier: verifier, ledger: ledger,
+            door: door, verifier: verifier, ledger: ledger, memory: memory,
             authenticator: Authenticator(ledger: ledger), meters: ReceptionMeters(),
             log: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }),
             certificates: nil, isImplicit: false, rules: SessionRules(settings, listener, policy))
