@@ -3,7 +3,7 @@
 // Takes     settings, the queue's intake, and whoever can verify recipients.
 // Gives     sessions on the loops that it was given.
 // Fails     with a fault that names the file or the port and what to do about it.
-// See       SessionHandler (one connection), ReceptionPolicy (who may do what).
+// See       ReceptionReload (new settings), SessionHandler (one connection), ReceptionPolicy.
 
 package import Cluster
 package import Logging
@@ -25,21 +25,32 @@ package struct ReceptionFault: Error, Equatable, Sendable {
 
 /// One per node.
 package final class Reception: Sendable {
-    /// A listener and what its sessions share.
-    private struct Port: Sendable {
+    /// A listener, what its sessions share, and its socket, once it is open.
+    struct Port: Sendable {
         var settings: Settings.Listener
-        var context: SessionContext
+        let context: SessionContext
+        var socket: Listener?
     }
 
-    private let loops: [any EventLoop]  // existential: NIO's own type
+    struct State: Sendable {
+        /// In the order of the settings.
+        var ports: [Port] = []
+        /// Closed by a reload; their sessions go on, under the rules of later reloads.
+        var retired: [Port] = []
+    }
+
+    let loops: [any EventLoop]  // existential: NIO's own type
     private let group: any EventLoopGroup  // existential: NIO's own type
     private let registries: [ObjectIdentifier: NIOLoopBoundBox<SessionRegistry>]
-    private let ports: [Port]
+    private let door: any MessageDoor  // existential: `Intake`, or a test's
+    private let verifier: (any RecipientVerifier)?  // existential: Delivery's, or a test's
     private let ledger = Ledger()
     private let memory = ContentMemory()
-    private let log: Logger
+    private let meters = ReceptionMeters()
+    private let authenticator: Authenticator
+    let log: Logger
     private let files: FileAccess
-    private let listeners = Mutex<[Listener]>([])
+    let state = Mutex(State())
 
     /// Reads certificates and users; opens nothing.
     package convenience init(
@@ -53,9 +64,9 @@ package final class Reception: Sendable {
         _ settings: Settings, door: any MessageDoor, verifier: (any RecipientVerifier)?,
         loops: any EventLoopGroup, log: Logger, files: FileAccess = .system
     ) throws(ReceptionFault) {
-        let policy = try Self.policy(settings, files)
-        let authenticator = Authenticator(ledger: self.ledger)
-        let meters = ReceptionMeters()
+        self.authenticator = Authenticator(ledger: self.ledger)
+        self.door = door
+        self.verifier = verifier
         self.group = loops
         self.loops = Array(loops.makeIterator())
         self.log = log
@@ -66,30 +77,20 @@ package final class Reception: Sendable {
                 SessionRegistry(), eventLoop: loop)
         }
         self.registries = registries
+        let policy = try self.policy(settings)
         var ports: [Port] = []
         for listener in settings.listeners {
-            ports.append(
-                Port(
-                    settings: listener,
-                    context: SessionContext(
-                        door: door, verifier: verifier, ledger: self.ledger,
-                        memory: self.memory, authenticator: authenticator, meters: meters, log: log,
-                        certificates: try Self.certificates(listener),
-                        isImplicit: listener.tls == .implicit,
-                        proxy: listener.proxyProtocol ? ProxyDoor(listener, log: log) : nil,
-                        rules: SessionRules(settings, listener, policy))))
+            ports.append(try self.port(listener, SessionRules(settings, listener, policy)))
         }
-        self.ports = ports
+        self.state.withLock { $0.ports = ports }
     }
 
-    private static func policy(
-        _ settings: Settings, _ files: FileAccess
-    ) throws(ReceptionFault) -> ReceptionPolicy {
+    func policy(_ settings: Settings) throws(ReceptionFault) -> ReceptionPolicy {
         let path = settings.relay.users
         guard !path.isEmpty else { return ReceptionPolicy(settings, users: nil) }
         let bytes: [UInt8]
         do throws(FileAccess.Failure) {
-            bytes = try files.read(path)
+            bytes = try self.files.read(path)
         } catch {
             throw ReceptionFault(
                 detail: "relay.users: \(path) \(error.text)",
@@ -105,7 +106,22 @@ package final class Reception: Sendable {
         }
     }
 
-    private static func certificates(
+    /// A listener that is not open yet.
+    func port(
+        _ listener: Settings.Listener, _ rules: SessionRules
+    ) throws(ReceptionFault) -> Port {
+        let face = ListenerFace(
+            certificates: try Self.certificates(listener), isImplicit: listener.tls == .implicit,
+            proxy: listener.proxyProtocol ? ProxyDoor(listener, log: self.log) : nil)
+        return Port(
+            settings: listener,
+            context: SessionContext(
+                door: self.door, verifier: self.verifier, ledger: self.ledger,
+                memory: self.memory, authenticator: self.authenticator, meters: self.meters,
+                log: self.log, face: face, rules: rules))
+    }
+
+    static func certificates(
         _ listener: Settings.Listener
     ) throws(ReceptionFault) -> CertificateStore? {
         guard listener.tls != .off else { return nil }
@@ -124,17 +140,26 @@ package final class Reception: Sendable {
 
     /// Where it listens, in the order of the settings; empty before `start`.
     package var addresses: [(address: IPAddress, port: Int)] {
-        self.listeners.withLock { $0.map { ($0.address, $0.port) } }
+        self.state.withLock { state in
+            state.ports.compactMap { $0.socket.map { ($0.address, $0.port) } }
+        }
     }
 
     /// Opens all ports; if one fails, those that were opened are closed again.
     package func start() -> EventLoopFuture<Void> {
-        let loop = self.loops[0]
-        let log = self.log
-        let opened = self.ports.map { port in
-            port.context.certificates?.watch(on: loop) { event in Self.report(event, log) }
-            return self.open(port, on: loop)
+        let ports = self.state.withLock { $0.ports }
+        return self.open(ports).map { sockets in
+            self.state.withLock { state in
+                for (place, socket) in sockets.enumerated() { state.ports[place].socket = socket }
+            }
+            for port in ports { self.watch(port.context.currentFace.certificates) }
         }
+    }
+
+    /// All of `ports`, or none.
+    func open(_ ports: [Port]) -> EventLoopFuture<[Listener]> {
+        let loop = self.loops[0]
+        let opened = ports.map { self.open($0, on: loop) }
         return EventLoopFuture.whenAllComplete(opened, on: loop).flatMap { results in
             var listeners: [Listener] = []
             var fault: (any Error)?
@@ -144,10 +169,7 @@ package final class Reception: Sendable {
                 case .failure(let error): fault = fault ?? error
                 }
             }
-            guard let fault else {
-                self.listeners.withLock { $0 = listeners }
-                return loop.makeSucceededVoidFuture()
-            }
+            guard let fault else { return loop.makeSucceededFuture(listeners) }
             return EventLoopFuture.andAllComplete(listeners.map { $0.close() }, on: loop)
                 .flatMapThrowing { throw fault }
         }
@@ -186,8 +208,10 @@ package final class Reception: Sendable {
             channel.close(promise: nil)
             return
         }
-        guard let door = context.proxy else {
-            _ = try Self.addSession(to: channel, context, registry, Caller(peer), ByteBuffer())
+        let face = context.currentFace
+        guard let door = face.proxy else {
+            _ = try Self.addSession(
+                to: channel, context, face, registry, Caller(peer), ByteBuffer())
             return
         }
         guard door.trusts(peer) else {
@@ -200,7 +224,7 @@ package final class Reception: Sendable {
                 context, door, peer: peer, onStart: { registry.add($0) },
                 onEnd: { registry.remove($0) }
             ) { caller, rest in
-                try Self.addSession(to: channel, context, registry, caller, rest)
+                try Self.addSession(to: channel, context, face, registry, caller, rest)
             })
     }
 
@@ -209,23 +233,29 @@ package final class Reception: Sendable {
     /// - Parameter arrived: what came behind a PROXY header.
     /// - Returns: what of it is to go through the new handlers: the begin of a handshake.
     static func addSession(
-        to channel: any Channel, _ context: SessionContext, _ registry: SessionRegistry,
-        _ caller: Caller, _ arrived: ByteBuffer
+        to channel: any Channel, _ context: SessionContext, _ face: ListenerFace,
+        _ registry: SessionRegistry, _ caller: Caller, _ arrived: ByteBuffer
     ) throws -> ByteBuffer {
         let handler = SessionHandler(
-            context, caller: caller, arrived: context.isImplicit ? ByteBuffer() : arrived,
+            context, face, caller: caller, arrived: face.isImplicit ? ByteBuffer() : arrived,
             onStart: { registry.add($0) }, onEnd: { registry.remove($0) })
         let pipeline = channel.pipeline.syncOperations
-        if context.isImplicit, let store = context.certificates {
+        if face.isImplicit, let store = face.certificates {
             let limit = handler.rules.limits.handshake
             try pipeline.addHandler(
                 TLSHandler(store.current.makeConnection(), handshakeTimeout: limit))
         }
         try pipeline.addHandler(handler)
-        return context.isImplicit ? arrived : ByteBuffer()
+        return face.isImplicit ? arrived : ByteBuffer()
     }
 
-    private static func report(_ event: CertificateStore.Event, _ log: Logger) {
+    /// Looks at the files from time to time.
+    func watch(_ store: CertificateStore?) {
+        let log = self.log
+        store?.watch(on: self.loops[0]) { event in Self.report(event, log) }
+    }
+
+    static func report(_ event: CertificateStore.Event, _ log: Logger) {
         switch event {
         case .reloaded(let certificates):
             log.notice(
@@ -238,38 +268,19 @@ package final class Reception: Sendable {
         }
     }
 
-    /// Limits of `settings` hold for sessions that begin from now on; relay rules, routes and users
-    /// for those that are open too. Listeners stay as they are.
-    ///
-    /// - Throws: nothing has changed then.
-    package func reload(_ settings: Settings) throws(ReceptionFault) {
-        let policy = try Self.policy(settings, self.files)
-        // All or nothing: a certificate that cannot be used holds up the rest.
-        for port in self.ports {
-            do throws(OpenSSLError) {
-                try port.context.certificates?.check()
-            } catch {
-                throw ReceptionFault(detail: error.detail, remedy: error.remedy)
-            }
-        }
-        for port in self.ports {
-            port.context.use(SessionRules(settings, port.settings, policy))
-            if let event = port.context.certificates?.reload() { Self.report(event, self.log) }
-        }
-    }
-
     /// No new sessions; idle ones end now, others behind their transaction, the rest at `grace`.
     ///
     /// - Returns: done when every session is closed.
     package func stop(within grace: Duration) -> EventLoopFuture<Void> {
         let deadline = NIODeadline.now() + .nanoseconds(grace.inNanoseconds)
         let loop = self.loops[0]
-        let listeners = self.listeners.withLock { listeners in
-            defer { listeners = [] }
-            return listeners
+        let ports = self.state.withLock { state in
+            defer { state = State() }
+            return state.ports
         }
-        for port in self.ports { port.context.certificates?.stop() }
-        let closed = EventLoopFuture.andAllComplete(listeners.map { $0.close() }, on: loop)
+        for port in ports { port.context.currentFace.certificates?.stop() }
+        let closed = EventLoopFuture.andAllComplete(
+            ports.compactMap { $0.socket?.close() }, on: loop)
         return closed.flatMap {
             EventLoopFuture.andAllComplete(
                 self.loops.map { loop in

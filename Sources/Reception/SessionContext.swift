@@ -51,6 +51,16 @@ final class SessionRules: Sendable {
     }
 }
 
+/// How a listener meets its connections. Those that are open keep what they began with.
+struct ListenerFace: Sendable {
+    /// Nil: no TLS.
+    var certificates: CertificateStore?
+    /// TLS begins with the connection.
+    var isImplicit = false
+    /// Each connection begins with a PROXY header; nil: none does.
+    var proxy: ProxyDoor?
+}
+
 /// One per listener.
 final class SessionContext: Sendable {
     let door: any MessageDoor  // existential: asked once per message
@@ -60,19 +70,12 @@ final class SessionContext: Sendable {
     let authenticator: Authenticator
     let meters: ReceptionMeters
     let log: Logger
-    /// Nil: no TLS.
-    let certificates: CertificateStore?
-    /// TLS begins with the connection.
-    let isImplicit: Bool
-    /// Each connection begins with a PROXY header; nil: none does.
-    let proxy: ProxyDoor?
-    private let rules: Mutex<SessionRules>
+    private let state: Mutex<(rules: SessionRules, face: ListenerFace)>
 
     init(
         door: any MessageDoor, verifier: (any RecipientVerifier)?, ledger: Ledger,
         memory: ContentMemory = ContentMemory(), authenticator: Authenticator,
-        meters: ReceptionMeters, log: Logger,
-        certificates: CertificateStore?, isImplicit: Bool, proxy: ProxyDoor? = nil,
+        meters: ReceptionMeters, log: Logger, face: ListenerFace = ListenerFace(),
         rules: SessionRules
     ) {
         self.door = door
@@ -82,14 +85,16 @@ final class SessionContext: Sendable {
         self.authenticator = authenticator
         self.meters = meters
         self.log = log
-        self.certificates = certificates
-        self.isImplicit = isImplicit
-        self.proxy = proxy
-        self.rules = Mutex(rules)
+        self.state = Mutex((rules, face))
     }
 
     /// What holds for sessions that begin now.
-    var currentRules: SessionRules { self.rules.withLock { $0 } }
+    var currentRules: SessionRules { self.state.withLock { $0.rules } }
 
-    func use(_ rules: SessionRules) { self.rules.withLock { $0 = rules } }
+    /// What holds for connections that are accepted now.
+    var currentFace: ListenerFace { self.state.withLock { $0.face } }
+
+    func use(_ rules: SessionRules) { self.state.withLock { $0.rules = rules } }
+
+    func use(_ face: ListenerFace) { self.state.withLock { $0.face = face } }
 }

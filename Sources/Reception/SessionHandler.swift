@@ -24,6 +24,7 @@ final class SessionHandler: ChannelDuplexHandler, SessionGuest {
     private static let outBytes = 256
 
     let shared: SessionContext
+    private let face: ListenerFace
     /// As they were when the session began, but for `policy`, which is looked up per message.
     let rules: SessionRules
     let caller: Caller
@@ -75,14 +76,18 @@ final class SessionHandler: ChannelDuplexHandler, SessionGuest {
     private let onStart: (SessionHandler) -> Void
     private let onEnd: (SessionHandler) -> Void
 
-    /// - Parameter arrived: what came before the session began; always empty with implicit TLS.
+    /// - Parameters:
+    ///   - face: the listener's as the connection was accepted.
+    ///   - arrived: what came before the session began; always empty with implicit TLS.
     init(
-        _ shared: SessionContext, caller: Caller, arrived: ByteBuffer = ByteBuffer(),
+        _ shared: SessionContext, _ face: ListenerFace = ListenerFace(), caller: Caller,
+        arrived: ByteBuffer = ByteBuffer(),
         onStart: @escaping (SessionHandler) -> Void = { _ in },
         onEnd: @escaping (SessionHandler) -> Void = { _ in }
     ) {
         let rules = shared.currentRules
         self.shared = shared
+        self.face = face
         self.rules = rules
         self.caller = caller
         self.arrived = arrived
@@ -91,7 +96,7 @@ final class SessionHandler: ChannelDuplexHandler, SessionGuest {
         self.clientLiteral = DomainName.literal(caller.address)
         self.isTrusted = rules.policy.isTrusted(caller)
         self.session = ServerSession(
-            options: rules.options, hasTLS: shared.isImplicit, isTrusted: self.isTrusted)
+            options: rules.options, hasTLS: face.isImplicit, isTrusted: self.isTrusted)
         self.onStart = onStart
         self.onEnd = onEnd
     }
@@ -123,7 +128,7 @@ final class SessionHandler: ChannelDuplexHandler, SessionGuest {
                 perAddress: self.rules.limits.sessionsPerAddress)
         else {
             // Before TLS there is nobody to talk to.
-            if self.shared.isImplicit { return self.close(context) }
+            if self.face.isImplicit { return self.close(context) }
             ServerReply.tooManySessions.write(into: &self.out)
             self.shared.log.debug(
                 "session refused",
@@ -132,7 +137,7 @@ final class SessionHandler: ChannelDuplexHandler, SessionGuest {
         }
         self.isCounted = true
         self.shared.meters.sessions.record(self.shared.ledger.sessions)
-        if self.shared.isImplicit {
+        if self.face.isImplicit {
             self.arm(context)
         } else {
             self.receive(self.arrived)
@@ -214,7 +219,7 @@ final class SessionHandler: ChannelDuplexHandler, SessionGuest {
         case .established(let info):
             self.tls = info
             self.lastReadAt = context.eventLoop.now
-            if self.shared.isImplicit {
+            if self.face.isImplicit {
                 self.greet(context)
             } else {
                 self.session.tlsEstablished()
@@ -324,7 +329,7 @@ final class SessionHandler: ChannelDuplexHandler, SessionGuest {
     private func startTLS(_ context: ChannelHandlerContext) {
         self.flush(context)
         self.wantsBytes = true
-        guard let store = self.shared.certificates else { return self.close(context) }
+        guard let store = self.face.certificates else { return self.close(context) }
         do {
             try context.startTLS(
                 store.current.makeConnection(), handshakeTimeout: self.rules.limits.handshake)

@@ -101,25 +101,28 @@ enum Catalogue {
         [
             Key(
                 "address", .listen, \.address, of: initial, required: true,
-                example: "\"0.0.0.0:25\"",
+                example: "\"0.0.0.0:25\"", effect: .reload,
                 "Address and port; port 0: any free one."),
             Key(
-                "mode", .choice, \.mode, of: initial,
+                "mode", .choice, \.mode, of: initial, effect: .reload,
                 "relay: mail from other servers; submission: mail of users, who must "
                     + "authenticate, with Date and Message-ID added."),
             Key(
-                "tls", .choice, \.tls, of: initial,
+                "tls", .choice, \.tls, of: initial, effect: .reload,
                 "off, offered (starttls), or from the first byte (implicit)."),
             Key(
-                "certificate", .path, \.certificate, of: initial,
+                "certificate", .path, \.certificate, of: initial, effect: .reload,
                 "PEM file with the certificate and its chain; read again when it changes."),
-            Key("key", .path, \.key, of: initial, "PEM file with the key of the certificate."),
             Key(
-                "proxy_protocol", .flag, \.proxyProtocol, of: initial,
+                "key", .path, \.key, of: initial, effect: .reload,
+                "PEM file with the key of the certificate."),
+            Key(
+                "proxy_protocol", .flag, \.proxyProtocol, of: initial, effect: .reload,
                 "true: each connection must begin with a PROXY header, from proxy_trusted only."),
             Key(
                 "proxy_trusted", .list(of: .range, limit: 1000, name: "list of address ranges"),
-                \.proxyTrusted, of: initial, "Balancers whose PROXY headers are believed."),
+                \.proxyTrusted, of: initial, effect: .reload,
+                "Balancers whose PROXY headers are believed."),
         ]
     }
 

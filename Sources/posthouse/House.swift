@@ -32,15 +32,15 @@ final class House: Sendable {
     private let resolver: Networking.Resolver
     private let delivery: DeliveryService
     private let reception: Reception
-    /// As at the start: listeners and the host name change at a restart only.
-    private let ourselves: Ourselves
     private let adminTask: Task<Void, any Error>
+    /// As at the start: it changes at a restart only, and so do the names to which nothing is sent.
+    private let hostname: String
     private let settings: Mutex<Settings>
     private let logger: Logger
 
     private init(
         loops: MultiThreadedEventLoopGroup, node: RunningNode, resolver: Networking.Resolver,
-        delivery: DeliveryService, reception: Reception, ourselves: Ourselves,
+        delivery: DeliveryService, reception: Reception,
         adminTask: Task<Void, any Error>, settings: Settings, logger: Logger
     ) {
         self.loops = loops
@@ -48,8 +48,8 @@ final class House: Sendable {
         self.resolver = resolver
         self.delivery = delivery
         self.reception = reception
-        self.ourselves = ourselves
         self.adminTask = adminTask
+        self.hostname = settings.node.hostname
         self.settings = Mutex(settings)
         self.logger = logger
     }
@@ -75,8 +75,7 @@ final class House: Sendable {
             settings, node: node, registry: registry, loops: loops, logger: logger)
         return House(
             loops: loops, node: node, resolver: resolver, delivery: delivery,
-            reception: reception, ourselves: ourselves, adminTask: adminTask, settings: settings,
-            logger: logger)
+            reception: reception, adminTask: adminTask, settings: settings, logger: logger)
     }
 
     private static func openNode(
@@ -125,7 +124,7 @@ final class House: Sendable {
 
     /// Names and addresses to which no mail is relayed: it would come back.
     ///
-    /// - Parameter bound: where the listeners are; nothing of it changes before a restart.
+    /// - Parameter bound: where the listeners are.
     private static func ourselves(
         _ settings: Settings, bound: [(address: IPAddress, port: Int)]
     ) -> Ourselves {
@@ -221,28 +220,47 @@ extension House {
                 "settings not reloaded: the old ones stay", metadata: ["faults": "\(error)"])
             return
         }
-        do {
-            try self.reception.reload(fresh)
-        } catch {
-            self.logger.error(
-                "settings not reloaded: the old ones stay",
-                metadata: ["faults": "\(error.detail); \(error.remedy)"])
-            return
-        }
+        guard await self.reloadReception(fresh) else { return }
         self.node.reload(fresh)
-        self.delivery.reload(Routing(fresh, ourselves: self.ourselves))
         let old = self.settings.withLock { settings in
             defer { settings = fresh }
             return settings
         }
-        let fixed =
-            old.listeners != fresh.listeners || old.node != fresh.node
-            || old.admin != fresh.admin || old.dns != fresh.dns
-        self.logger.notice(
-            "settings reloaded",
-            metadata: fixed
-                ? ["restart_needed": "node, listener, dns and admin change at a restart only"] : nil
-        )
+        var ours = fresh
+        ours.node.hostname = self.hostname
+        self.delivery.reload(
+            Routing(fresh, ourselves: Self.ourselves(ours, bound: self.reception.addresses)))
+        var waiting: [String] = []
+        if old.node != fresh.node { waiting.append("node") }
+        if old.cluster != fresh.cluster { waiting.append("cluster") }
+        if old.dns != fresh.dns { waiting.append("dns") }
+        if old.admin != fresh.admin { waiting.append("admin") }
+        self.logger.notice("settings reloaded")
+        for warning in fresh.warnings { self.logger.warning("\(warning)") }
+        if waiting.isEmpty { return }
+        self.logger.warning(
+            "some changes need a restart",
+            metadata: ["tables": "\(waiting.joined(separator: ", "))"])
+    }
+
+    /// False: nothing has changed, and it has been said why.
+    private func reloadReception(_ fresh: Settings) async -> Bool {
+        let reason: String
+        do {
+            for place in try await self.reception.reload(fresh).get() {
+                say("listening smtp \(Endpoint(host: "\(place.address)", port: place.port))")
+            }
+            return true
+        } catch let fault as ReceptionFault {
+            reason = "\(fault.detail); \(fault.remedy)"
+        } catch let failure as ListenFailure {
+            reason = "\(failure.detail); \(failure.remedy)"
+        } catch {
+            reason = "\(error)"
+        }
+        self.logger.error(
+            "settings not reloaded: the old ones stay", metadata: ["faults": "\(reason)"])
+        return false
     }
 
     /// The end, in order; done within `grace` and what the disk needs.

@@ -4,7 +4,7 @@
 //           admin; then `ready` on standard error.
 // Stop      SIGTERM or SIGINT: readiness goes, new sessions get 421, transactions end, deliveries
 //           end or are given back, the session is closed, a checkpoint is made.
-// Reload    SIGHUP: settings, users, routes, relay rules, certificates; all or nothing.
+// Reload    SIGHUP: settings, users, routes, relay rules, certificates, listeners; all or nothing.
 
 import ArgumentParser
 import Console

@@ -150,7 +150,7 @@ final class Desk {
             door: door, verifier: verifier, ledger: ledger, memory: memory,
             authenticator: Authenticator(ledger: ledger), meters: ReceptionMeters(),
             log: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }),
-            certificates: nil, isImplicit: false, rules: SessionRules(settings, listener, policy))
+            rules: SessionRules(settings, listener, policy))
         self.handler = SessionHandler(
             self.shared, caller: Caller(IPAddress(client) ?? IPAddress(v4: 0)))
         self.channel = EmbeddedChannel(loop: self.loop)

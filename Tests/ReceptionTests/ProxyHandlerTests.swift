@@ -55,18 +55,18 @@ final class ProxyDesk {
         self.shared = SessionContext(
             door: self.queue, verifier: nil, ledger: ledger,
             authenticator: Authenticator(ledger: ledger), meters: ReceptionMeters(), log: log,
-            certificates: nil, isImplicit: false, proxy: self.door,
-            rules: SessionRules(settings, listener, policy))
+            face: ListenerFace(proxy: self.door), rules: SessionRules(settings, listener, policy))
         self.channel = EmbeddedChannel(loop: self.loop)
         try self.channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 25)).wait()
         let peer = try #require(IPAddress(balancer))
         let (channel, shared, registry) = (self.channel, self.shared, self.registry)
+        let face = shared.currentFace
         try self.channel.pipeline.syncOperations.addHandler(
             ProxyHandler(
                 self.shared, self.door, peer: peer, onStart: { registry.add($0) },
                 onEnd: { registry.remove($0) }
             ) { caller, rest in
-                try Reception.addSession(to: channel, shared, registry, caller, rest)
+                try Reception.addSession(to: channel, shared, face, registry, caller, rest)
             })
     }
 
