@@ -191,6 +191,17 @@ extension Bodies.State {
         self.count(large.end, 1)
     }
 
+    /// A chunk of a stream that still arrives cannot be read: its place is given up, and the body
+    /// will be damaged when it has arrived.
+    mutating func lost(_ stream: UInt64, _ ordinal: Int) {
+        guard case .arriving(var chunks)? = self.streams[stream], ordinal < chunks.count,
+            let extent = chunks[ordinal]
+        else { return }
+        chunks[ordinal] = nil
+        self.streams[stream] = .arriving(chunks)
+        self.count(extent, -1)
+    }
+
     mutating func abandoned(_ stream: UInt64) {
         guard case .arriving(let chunks)? = self.streams.removeValue(forKey: stream) else { return }
         for case .some(let chunk) in chunks { self.count(chunk, -1) }

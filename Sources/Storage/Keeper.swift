@@ -210,7 +210,10 @@ final class Keeper: @unchecked Sendable {
             }
         }
         var mayLookAtUnseen = true
-        while !self.isClosing, let file = self.nextOldFile(&mayLookAtUnseen) {
+        // Each file once a round: whatever keeps one from getting empty, the round ends.
+        var seen: Set<RecordFileID> = []
+        while !self.isClosing, let file = self.nextOldFile(&mayLookAtUnseen, but: seen) {
+            seen.insert(file.id)
             if self.old.current == file.id { self.old.closeCurrent() }
             var damage: [Damage] = []
             var contents = SegmentContents(number: file.id.number)
@@ -230,11 +233,13 @@ final class Keeper: @unchecked Sendable {
     }
 
     /// A file that seems less than half alive, or one that has not been looked at for long.
-    private func nextOldFile(_ mayLookAtUnseen: inout Bool) -> DataFile? {
+    private func nextOldFile(
+        _ mayLookAtUnseen: inout Bool, but seen: Set<RecordFileID>
+    ) -> DataFile? {
         let full = self.core.bodies.withState { s -> DataFile? in
             // The least number that qualifies: the same one whatever the table's order.
             s.files.values.filter { entry in
-                entry.file.id.isOld && entry.bytes > 0
+                entry.file.id.isOld && entry.bytes > 0 && !seen.contains(entry.file.id)
                     && entry.hintedBytes + entry.bytes - entry.liveBytes > entry.bytes / 2
             }.map(\.file).min { $0.id.number < $1.id.number }
         }
@@ -374,8 +379,12 @@ final class Keeper: @unchecked Sendable {
         self.core.bodies.withState { s in
             switch owner {
             case .tag(let tag): s.markDamaged(tag)
-            case .chunk(let stream, _):
-                if case .ended(let tag)? = s.streams[stream] { s.markDamaged(tag) }
+            case .chunk(let stream, let ordinal):
+                switch s.streams[stream] {
+                case .ended(let tag): s.markDamaged(tag)
+                case .arriving: s.lost(stream, ordinal)
+                case nil: break
+                }
             }
         }
         self.events.alarm("a body on this disk is damaged")

@@ -196,6 +196,51 @@ struct EvacuationTests {
         next.expectBody(7777, 80_000)
     }
 
+    @Test func `a damaged chunk of a stream that still arrives keeps no file alive`() throws {
+        let rig = try Rig()
+        rig.told.change { $0.live = 100 }
+        let stream = rig.storage.openStream()
+        // Does not compress: its bytes can be found on the disk.
+        let part = content(7777, 4000)
+        rig.storage.appendChunk(stream, blocks: blocks(part).bytes)
+        self.fill(rig)
+        #expect(rig.checkpoint([], index: 100) == nil)
+        #expect(self.settled(rig))
+        let files = rig.storage.statistics().oldFiles
+        #expect(files > 1)
+        #expect(try self.damage(Data(part[..<64]), below: rig.directory.path + "/data/bodies"))
+        rig.told.change { s in
+            s.live = 0
+            s.garbage = Set((1...200).map { tag($0 * 2 + 1) })
+        }
+        for i in 1...100 { rig.storage.hintEnded(tag(i * 2 + 1)) }
+        self.fill(rig, 101...140)
+        for i in 101...140 { rig.storage.hintEnded(tag(i * 2 + 1)) }
+        #expect(rig.checkpoint([], index: 140) == nil)
+        // The keeper found it, said so, and went on: nothing is left to look at.
+        #expect(rig.told.until { !$0.alarms.isEmpty && rig.storage.statistics().oldFiles == 0 })
+        let position = rig.storage.endStream(
+            stream, tag: tag(7777), head: [], blockCount: 1, contentBytes: 4000,
+            digest: digest(7777))
+        #expect(rig.durable(position))
+        #expect(rig.read(tag(7777)) == .failure(.damaged))
+    }
+
+    /// Changes a byte behind `bytes` in the file where they stand.
+    private func damage(_ bytes: Data, below folder: String) throws -> Bool {
+        for name in try FileManager.default.contentsOfDirectory(atPath: folder)
+        where name.hasSuffix(".seg") {
+            let url = URL(fileURLWithPath: folder + "/" + name)
+            guard let range = try Data(contentsOf: url).range(of: bytes) else { continue }
+            let handle = try FileHandle(forUpdating: url)
+            try handle.seek(toOffset: UInt64(range.upperBound))
+            try handle.write(contentsOf: Data([bytes[0] ^ 0xFF, bytes[1] ^ 0xFF]))
+            try handle.close()
+            return true
+        }
+        return false
+    }
+
     @Test func `hard state outlives the segments that it stood in`() throws {
         let rig = try Rig()
         rig.told.change { $0.live = 0 }
