@@ -43,30 +43,48 @@ package final class DeliveryService: LeaseTaker {
         for loop in self.loops { loop.loop.execute { loop.start(tick: tick) } }
     }
 
+    /// Each loop gets its share as a whole, in one turn: work of one batch is there together, so
+    /// that what can share a connection does.
     package func take(_ work: [LeasedWork]) {
+        guard let first = work.first else { return }
+        guard work.count > 1 && self.loops.count > 1 else {
+            self.hand(work, to: self.loop(for: first))
+            return
+        }
+        for loop in self.loops {
+            let share = work.filter { self.loop(for: $0) === loop }
+            if !share.isEmpty { self.hand(share, to: loop) }
+        }
+    }
+
+    private func hand(_ work: [LeasedWork], to loop: DeliveryLoop) {
+        if loop.loop.inEventLoop {
+            self.take(work, on: loop)
+        } else {
+            loop.loop.execute { self.take(work, on: loop) }
+        }
+    }
+
+    private func loop(for work: LeasedWork) -> DeliveryLoop {
+        switch work {
+        case .delivery(let delivery): self.loop(for: delivery.destination)
+        case .report: self.loops[0]
+        }
+    }
+
+    private func take(_ work: [LeasedWork], on loop: DeliveryLoop) {
         for item in work {
             switch item {
-            case .delivery(let delivery):
-                let loop = self.loop(for: delivery.destination)
-                if loop.loop.inEventLoop {
-                    loop.take(delivery)
-                } else {
-                    loop.loop.execute { loop.take(delivery) }
-                }
+            case .delivery(let delivery): loop.take(delivery)
             case .report(let report):
                 if self.isStopping.withLock({ $0 }) {
                     self.desk.releaseReports([report.id])
                     continue
                 }
-                let loop = self.loops[0].loop
-                let reporter = Reporter(
-                    desk: self.desk, loop: loop, routing: self.routing.withLock { $0 },
-                    log: self.log)
-                if loop.inEventLoop {
-                    reporter.take(report)
-                } else {
-                    loop.execute { reporter.take(report) }
-                }
+                Reporter(
+                    desk: self.desk, loop: loop.loop, routing: self.routing.withLock { $0 },
+                    log: self.log
+                ).take(report)
             }
         }
     }
