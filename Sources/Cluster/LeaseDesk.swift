@@ -113,9 +113,9 @@ package final class LeaseDesk: Sendable {
         self.node.onLoop { $0.propose(.release(deliveries: [], reports: reports), .nothing) }
     }
 
-    /// All hosts of a destination failed to connect: the queue defers all its deliveries in one
-    /// command, 1 min doubling to 15, no attempt counted; `reply` says why. Leases of it that
-    /// Delivery holds are taken back by this: forget them.
+    /// All hosts of a destination failed to connect: the queue lets it rest, 1 min doubling to 15,
+    /// no attempt counted; `reply` says why. Leases stay: `release` behind this those that were
+    /// not begun.
     package func suspend(destination: String, reply: Reply) {
         self.node.onLoop {
             $0.propose(.suspend(destination: destination, reply: reply), .nothing)

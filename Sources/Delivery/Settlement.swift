@@ -148,13 +148,19 @@ extension DeliveryLoop {
             if case .probe(let probe) = piece.work { probe.answer(.unknown) }
             return
         }
-        lease.pieces -= 1
-        guard lease.pieces == 0 else { return }
-        lease.body = nil
-        self.desk.release([lease.delivery.id])
+        if self.isLastPiece(of: lease) { self.desk.release([lease.delivery.id]) }
     }
 
-    /// No host of the destination can be used: the queue takes all its leases back at once.
+    /// One piece of the lease fewer, with nothing to say of it.
+    private func isLastPiece(of lease: Lease) -> Bool {
+        lease.pieces -= 1
+        guard lease.pieces == 0 else { return false }
+        lease.body = nil
+        return true
+    }
+
+    /// No host of the destination can be used: it rests in the queue, and what waits here goes
+    /// back to it. A lease of which a piece is under way elsewhere goes back with that piece.
     func suspend(_ destination: Destination, _ reply: Reply) {
         let pieces = destination.takeAll()
         self.noteDead(destination)
@@ -169,13 +175,18 @@ extension DeliveryLoop {
             return
         }
         var hasMail = false
+        var unbegun: [DeliveryID] = []
         for piece in pieces {
             switch piece.work {
             case .probe(let probe): probe.answer(.unknown)
-            case .mail: hasMail = true
+            case .mail(let lease):
+                hasMail = true
+                if self.isLastPiece(of: lease) { unbegun.append(lease.delivery.id) }
             }
         }
+        // In this order: what comes back finds its destination at rest.
         if hasMail { self.desk.suspend(destination: name, reply: reply) }
+        if !unbegun.isEmpty { self.desk.release(unbegun) }
     }
 
     // MARK: - Log and metrics

@@ -41,7 +41,8 @@ package struct Command: Hashable, Sendable {
         case release(deliveries: [DeliveryID], reports: [ReportID])
         /// The leader deals out leases.
         case grant(Grant)
-        /// A session: no host of the destination can be reached. Its own leases there end.
+        /// A session: no host of the destination can be reached. Leases stay: those that the
+        /// session has not begun it gives back by a `release` behind this.
         case suspend(destination: String, reply: Reply)
         /// A session: a connection to the destination worked.
         case clearSuspension(destination: String)
@@ -55,7 +56,7 @@ package struct Command: Hashable, Sendable {
         case admin(Admin)
         /// The leader: past their expiry.
         case expire([DeliveryID])
-        /// A session: no copy of the body is left.
+        /// A session: no copy of the body is left. What is in flight ends with its attempt.
         case bodyLost(Tag)
         /// The leader: time goes on while nothing else happens.
         case tick

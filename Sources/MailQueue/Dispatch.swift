@@ -208,6 +208,11 @@ extension MailQueue {
             guard slot != Slot.none, self.deliveries[slot].state == .leased,
                 self.deliveries[slot].payload == session.raw
             else { continue }
+            // Given back because nobody could be reached: that is a deferral, though no attempt.
+            let destination = self.deliveries[slot].destination
+            if self.destinations[destination].suspendedUntil > self.time.milliseconds {
+                self.oweNotice(slot, &effects)
+            }
             self.returnLease(slot, &effects)
             released += 1
         }

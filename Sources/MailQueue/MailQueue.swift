@@ -97,7 +97,7 @@ package struct MailQueue: ~Copyable {
         case .release(let deliveries, let reports):
             return self.release(deliveries, reports, by: session, &effects)
         case .suspend(let destination, let reply):
-            return self.suspend(destination, reply, by: session, &effects)
+            return self.suspend(destination, reply)
         case .clearSuspension(let destination):
             return self.clearSuspension(destination)
         case .report(let report, let message):

@@ -2,14 +2,17 @@
 //
 // Suspended: 1 min, doubling to 15 (both in ClusterSettings) while the next one comes before the
 // last is forgotten. New and waiting deliveries rest with it: one command for any backlog.
+//
+// Leases    stay. The session gives back by `release` those that it has not begun. Were they taken
+//           back here: 1 the session proposes; 2 a Grant or an Enqueue before it in the log leases
+//           one more, which is begun; 3 this is applied and frees it; 4 it is granted again while
+//           the first attempt is behind its final dot: two dots, and nobody counts them (6).
 
 import Primitives
 import SMTP
 
 extension MailQueue {
-    mutating func suspend(
-        _ name: String, _ reply: Reply, by session: SessionID, _ effects: inout [Effect]
-    ) -> CommandResult {
+    mutating func suspend(_ name: String, _ reply: Reply) -> CommandResult {
         guard !name.isEmpty else { return .refused(.malformed) }
         let slot = self.destinations.slot(name)
         let now = self.time.milliseconds
@@ -29,13 +32,6 @@ extension MailQueue {
         let number = self.verdicts.retain(Verdict(.deferred, reply))
         self.verdicts.release(self.destinations[slot].reason)
         self.destinations[slot].reason = number
-        for lease in self.leases(of: session) {
-            let delivery = self.slot(of: lease)
-            guard self.deliveries[delivery].destination == slot else { continue }
-            effects.append(.leaseEnded(lease, session))
-            self.oweNotice(delivery, &effects)
-            self.returnLease(delivery, &effects)
-        }
         return .done
     }
 

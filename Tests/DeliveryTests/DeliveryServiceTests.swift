@@ -120,7 +120,42 @@ struct DeliveryServiceTests {
         }
         #expect(name == "d.example" && reply.enhanced == EnhancedCode(4, 4, 1))
         #expect(reply.lines[0].contains("Connection refused"))
+        // What was not begun is given back by name, behind the suspension.
+        guard case .released(let ids) = await bench.desk.next() else {
+            Issue.record("not released")
+            return
+        }
+        #expect(ids.map { $0.message } == [DeliveryBench.tag(1), DeliveryBench.tag(2)])
         try await bench.stop()
+    }
+
+    @Test func `a suspension leaves a lease alone of which a piece is behind its final dot`()
+        async throws
+    {
+        var behaviour = ScriptedServer.Behaviour()
+        let reached = Signal()
+        behaviour.message = { _ in
+            reached.send()
+            return .hold("250 taken")
+        }
+        let server = try await ScriptedServer.start(behaviour)
+        // The postmaster's host takes the message and is slow; the others' cannot be found.
+        let bench = try DeliveryBench(
+            port: server.port, mx: ["d.example": .failed(DNSFailure(.server, "SERVFAIL"))],
+            change: { $0.delivery.postmaster = "pm@p.example" },
+            routing: { $0.timeouts.finalDot = .milliseconds(300) })
+        bench.take(DeliveryBench.delivery(1, to: ["postmaster", "x@d.example"]))
+        guard case .suspended("d.example", _) = await bench.desk.next() else {
+            Issue.record("not suspended")
+            return
+        }
+        await reached.wait()
+        // Nothing is given back before the verdict, or what stands for it, has come.
+        let outcome = try await bench.outcome()
+        #expect(outcome.verdicts.map { $0.index } == [0] && outcome.endsLease)
+        #expect(outcome.verdicts[0].verdict.reply.lines[0].contains("more than once"))
+        try await bench.stop()
+        try await server.stop()
     }
 
     @Test func `4yz to a recipient: only that one goes to the next host, in the same attempt`()

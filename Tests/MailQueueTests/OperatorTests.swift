@@ -9,13 +9,14 @@ import Testing
 struct SuspensionTests {
     static let refused = Reply(451, EnhancedCode(4, 4, 1), "connection refused")
 
-    @Test func `a suspension takes the session's leases back and counts no attempt`() {
+    @Test func `what is given back into a suspension waits with it and counts no attempt`() {
         let rig = Rig()
         let a = rig.open("a")
         let (one, two) = (rig.enqueue(a), rig.enqueue(a))
         let other = rig.enqueue(a, to: ["c@else.example"])
         rig.send(a, .suspend(destination: "there.example", reply: Self.refused))
-        #expect(rig.effects == [.leaseEnded(id(one), a), .leaseEnded(id(two), a)])
+        #expect(rig.effects.isEmpty)
+        rig.send(a, .release(deliveries: [id(one), id(two)], reports: []))
         #expect(rig.state(other) == .leased)
         let view = rig.queue.view(one)?.deliveries.first
         #expect(view?.state == .deferred)
@@ -76,6 +77,7 @@ struct SuspensionTests {
         let a = rig.open("a")
         let tag = rig.enqueue(a)
         rig.send(a, .suspend(destination: "there.example", reply: Self.refused))
+        rig.send(a, .release(deliveries: [id(tag)], reports: []))
         rig.wait(.seconds(30))
         rig.dispatch()
         let line = rig.reports(tag).first?.lines.first
@@ -89,6 +91,8 @@ struct SuspensionTests {
         let tag = rig.enqueue(a)
         rig.wait(.seconds(10))
         rig.send(a, .suspend(destination: "there.example", reply: Self.refused))
+        #expect(rig.reports(tag).isEmpty)
+        rig.send(a, .release(deliveries: [id(tag)], reports: []))
         #expect(rig.reports(tag).first?.lines.map(\.action) == [.delayed])
     }
 }
