@@ -67,9 +67,8 @@ extension MailQueue {
         case .hold: self.deliveries[slot].afterwards = .hold
         case .drop: self.deliveries[slot].afterwards = .drop
         case .bounce:
-            self.deliveries[slot].afterwards = .bounce
-            self.dropReason(slot)
-            self.reasons[slot] = self.verdicts.retain(Self.bounced(admin.reason))
+            self.deliveries[slot].afterwards = .nothing
+            self.endAfterwards(slot, Self.bounced(admin.reason))
         }
         self.touch(self.deliveries[slot].message)
     }
@@ -124,20 +123,36 @@ extension MailQueue {
         return .changed(deliveries: changed, inFlight: 0)
     }
 
+    /// Ends what waits, with one report. What is in flight may have been read before the loss, and
+    /// may be behind its final dot: its own outcome counts, and only what is left of it then ends.
     mutating func bodyLost(_ tag: Tag, _ effects: inout [Effect]) -> CommandResult {
         let message = self.tags.find(tag, in: self.messages)
         guard message != Slot.none else { return .refused(.unknown) }
-        let lost = Reply(554, EnhancedCode(5, 3, 0), "All copies of the message were lost")
+        let reply = Reply(554, EnhancedCode(5, 3, 0), "All copies of the message were lost")
+        let lost = Verdict(.failed, reply)
         var debt = Debt()
         for index in 0..<self.messages[message].deliveryCount {
             let slot = self.messages[message].deliverySlot(UInt16(index))
             guard slot != Slot.none else { continue }
-            self.endLeaseOfAnother(slot, &effects)
+            guard self.deliveries[slot].state != .leased else {
+                self.endAfterwards(slot, lost)
+                continue
+            }
             self.leave(slot)
-            self.endOnAccount(slot, .failed(Verdict(.failed, lost)), &debt, from: .none, &effects)
+            self.endOnAccount(slot, .failed(lost), &debt, from: .none, &effects)
         }
         self.settle(&debt, from: .none, &effects)
         return .done
+    }
+
+    /// A leased delivery fails with `verdict` when its attempt has ended, unless an operator wants
+    /// it to end without a word.
+    private mutating func endAfterwards(_ slot: UInt32, _ verdict: Verdict) {
+        guard self.deliveries[slot].afterwards != .drop else { return }
+        self.deliveries[slot].afterwards = .bounce
+        self.dropReason(slot)
+        self.reasons[slot] = self.verdicts.retain(verdict)
+        self.touch(self.deliveries[slot].message)
     }
 
     private mutating func endLeaseOfAnother(_ slot: UInt32, _ effects: inout [Effect]) {

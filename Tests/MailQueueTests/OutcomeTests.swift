@@ -363,14 +363,47 @@ struct ReportTests {
         #expect(other.reports(quiet).isEmpty)
     }
 
-    @Test func `a lost body ends all recipients and owes one report`() {
+    @Test func `a lost body ends all recipients that wait and owes one report`() {
         let rig = Rig()
-        let a = rig.open("a")
+        let a = rig.open("a", delivers: false)
         let tag = rig.enqueue(a, to: ["b@x.example", "c@y.example"])
         #expect(rig.apply(Command(.bodyLost(tag))) == .done)
-        #expect(rig.effects.contains(.leaseEnded(id(tag), a)))
         #expect(rig.reports(tag).map { $0.lines.count } == [2])
+        let line = rig.reports(tag).first?.lines.first
+        #expect(line?.verdict.reply.enhanced == EnhancedCode(5, 3, 0))
         #expect(rig.counts.recipients == 0)
         #expect(rig.queue.audit() == nil)
+        #expect(rig.apply(Command(.bodyLost(tag))) == .done)
+        #expect(rig.reports(tag).count == 1)
+    }
+
+    @Test func `a lost body leaves what is in flight its attempt: taken is taken`() {
+        let rig = Rig()
+        let a = rig.open("a")
+        let tag = rig.enqueue(a, to: ["b@x.example", "c@y.example", "d@z.example"])
+        rig.apply(Command(.bodyLost(tag)))
+        #expect(rig.reports(tag).isEmpty && rig.counts.leased == 3)
+        rig.settle(a, tag, .delivered, delivery: 0, recipients: [0])
+        #expect(rig.reports(tag).isEmpty)
+        rig.send(a, .release(deliveries: [id(tag, 1)], reports: []))
+        rig.settle(a, tag, .deferred, delivery: 2, recipients: [2])
+        let lines = rig.reports(tag).flatMap(\.lines)
+        #expect(lines.map(\.recipient.address) == ["c@y.example", "d@z.example"])
+        #expect(lines.allSatisfy { $0.verdict.reply.enhanced == EnhancedCode(5, 3, 0) })
+        #expect(rig.counts.recipients == 0 && rig.queue.totals.delivered == 1)
+        #expect(rig.queue.audit() == nil)
+    }
+
+    @Test func `a lost body whose holder died ends when the hold-down is over`() {
+        let rig = Rig()
+        let a = rig.open("a")
+        let tag = rig.enqueue(a)
+        rig.apply(Command(.expireSession(a)))
+        rig.apply(Command(.bodyLost(tag)))
+        #expect(rig.counts.recipients == 1)
+        rig.wait(.seconds(3))
+        rig.apply(Command(.tick))
+        #expect(rig.reports(tag).map { $0.lines.count } == [1])
+        #expect(rig.counts.recipients == 0)
     }
 }
