@@ -3,10 +3,20 @@
 // Takes     the body of the current piece; the channel's writability.
 // Gives     small messages as one write with the dot and the next transaction's commands; large
 //           ones as slices, and only their end with the dot.
-// Durable   nothing; but the dot leaves only with the desk's permission, asked right before.
-// Standard  RFC 5321 §4.1.1.4, §4.5.2, §4.5.3.2.5; RFC 2920 §3.1.
+// Durable   nothing; but the dot leaves only with the desk's permission, asked right before, and
+//           not behind anything that the peer's kernel has not got (Docs/Invariants.md 6).
+// Standard  RFC 5321 §4.1.1.4, §4.5.2, §4.5.3.2.5; RFC 2920 §3.1; RFC 5482 (user timeout).
+//
+// The final write is guarded: the desk promises that the lease holds for G at least, and the kernel
+// gives the connection up when it gets no acknowledgement for G. So the dot is not sent again and
+// again by TCP when somebody else has the lease. For that G must begin with the dot:
+//   small message  354 has come; DATA was the last that was written, so the peer has all of it.
+//                  Nobody is asked, nothing is waited for.
+//   large message  slices were written behind 354: TCP_INFO is asked until it knows of nothing that
+//                  is unsent or unacknowledged.
 
 import Cluster
+import Logging
 import NIOCore
 import Networking
 import Primitives
@@ -18,6 +28,8 @@ struct OutgoingBody {
     var parts: ArraySlice<ByteBuffer>
     var bytes: Int
     var stuffer = DotStuffer()
+    /// All but the final write has left NIO; the peer's kernel is waited for.
+    var wait: AcknowledgementWait?
 }
 
 extension ClientConnection {
@@ -50,7 +62,8 @@ extension ClientConnection {
 
     /// Writes as long as the channel takes it; the end waits until all before it has left NIO.
     private func writeSlices() {
-        guard !self.isWritingSlices, var outgoing = self.outgoing, let context = self.context
+        guard !self.isWritingSlices, var outgoing = self.outgoing, outgoing.wait == nil,
+            let context = self.context
         else { return }
         // A write may complete before it returns; what follows from that waits for this loop.
         self.isWritingSlices = true
@@ -71,13 +84,33 @@ extension ClientConnection {
             context.writeAndFlush(Self.wrapOutboundOut(ByteBuffer()), promise: promise)
         }
         self.isWritingSlices = false
+        guard !self.hasEnded else { return }
         self.rearm(NIODeadline.now())
-        if outgoing.bytes <= BodyLimit.finalBytes && self.unwrittenSlices == 0 {
+        let isWritten = outgoing.bytes <= BodyLimit.finalBytes && self.unwrittenSlices == 0
+        if isWritten { outgoing.wait = AcknowledgementWait() }
+        self.outgoing = outgoing
+        if isWritten { self.approachDot() }
+    }
+
+    /// All but the final write has left NIO: it goes as soon as the peer's kernel has the rest.
+    private func approachDot() {
+        // 1 The timer below was set; 2 the connection ended: nothing is outgoing any more.
+        guard var outgoing = self.outgoing, outgoing.wait != nil, let context = self.context
+        else { return }
+        let isIdle = context.channel.transmitState()?.isIdle == true
+        switch outgoing.wait?.look(isIdle: isIdle) {
+        case .go:
+            self.outgoing = nil
             self.prepareOut()
             self.finalWrite(&outgoing)
             self.flush()
-        } else {
+        case .lookAgain(let pause):
             self.outgoing = outgoing
+            context.eventLoop.assumeIsolated().scheduleTask(
+                in: .nanoseconds(pause.inNanoseconds)
+            ) { self.approachDot() }
+        case .giveUp, nil:
+            self.perform(self.session.end(.timedOut))
         }
     }
 
@@ -98,11 +131,26 @@ extension ClientConnection {
             self.cut()
             return
         }
+        self.guardDot(for: LeaseClock.guardTime)
         self.out.reserveCapacity(minimumWritableBytes: outgoing.bytes + outgoing.bytes / 64 + 512)
         for part in outgoing.parts { outgoing.stuffer.copy(part, into: &self.out) }
         outgoing.stuffer.end(into: &self.out)
         self.beginBehind()
         self.session.bodySent()
         self.rearm(NIODeadline.now())
+    }
+
+    /// How long the kernel may wait for an acknowledgement of what it has got (RFC 5482); zero: as
+    /// long as it does by default, which is for everything but a final write.
+    func guardDot(for timeout: Duration) {
+        self.isDotGuarded = timeout > .zero
+        do {
+            try self.context?.channel.setUserTimeout(timeout)
+        } catch {
+            // Refused for a socket that is closed already: its end is on the way to us, and no byte
+            // of ours can leave it any more.
+            self.owner.log.debug(
+                "user timeout refused", metadata: ["host": "\(self.host.name)"])
+        }
     }
 }

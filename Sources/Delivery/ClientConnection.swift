@@ -55,6 +55,8 @@ final class ClientConnection: ChannelInboundHandler, @unchecked Sendable {
     /// Slices that NIO has not handed to the kernel.
     var unwrittenSlices = 0
     var isWritingSlices = false
+    /// The kernel gives the connection up soon if the final write is not acknowledged.
+    var isDotGuarded = false
     var deadline = NIODeadline.distantFuture
     private let openedAt = NIODeadline.now()
     private var begunAt = NIODeadline.now()
@@ -319,6 +321,8 @@ final class ClientConnection: ChannelInboundHandler, @unchecked Sendable {
     private func finished(_ result: ClientResult) {
         guard let piece = self.current else { unreachable("a result without a transaction") }
         self.transactions += 1
+        // The verdict has come, so the peer has the dot and all that was written with it.
+        if self.isDotGuarded { self.guardDot(for: .zero) }
         let circumstances = self.circumstances
         self.current = self.upcoming
         self.upcoming = nil

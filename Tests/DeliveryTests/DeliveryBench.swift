@@ -27,6 +27,8 @@ final class NotingDesk: DeliveryDesk {
     struct Rules: Sendable {
         var share = 5
         var mayFinish = true
+        /// How often permission for a final dot was asked for.
+        var askedToFinish = 0
         var bodies: [Primitives.Tag: MessageBody] = [:]
     }
 
@@ -55,7 +57,12 @@ final class NotingDesk: DeliveryDesk {
     }
     func clearSuspension(destination: String) { self.input.yield(.cleared(destination)) }
     func share(of destination: String) -> Int { self.rules.withLock { $0.share } }
-    func mayFinish(_ delivery: DeliveryID) -> Bool { self.rules.withLock { $0.mayFinish } }
+    func mayFinish(_ delivery: DeliveryID) -> Bool {
+        self.rules.withLock {
+            $0.askedToFinish += 1
+            return $0.mayFinish
+        }
+    }
     func readBody(
         of message: Primitives.Tag, on loop: any EventLoop,
         _ answer: @escaping (Result<MessageBody, BodyReadError>) -> Void

@@ -11,7 +11,7 @@ import Testing
 @Suite("Delivery under TLS, RFC 3207, RFC 7435", .timeLimit(.minutes(1)))
 struct DeliveryTLSTests {
     /// An authority, and a server's certificate for these names, as files.
-    private struct Certificates {
+    struct Certificates {
         let authority: String
         let server: TLSServerContext
         private let directory: URL

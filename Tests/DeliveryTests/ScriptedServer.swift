@@ -28,6 +28,11 @@ final class ScriptedServer: Sendable {
         /// STARTTLS works with it.
         var tls: TLSServerContext?
         var message: @Sendable (Int) -> Answer = { _ in .say("250 2.0.0 taken") }
+        /// By the number of the message: behind 354 nothing is read for this long, and the kernel
+        /// takes only a little; nil: it is read at once.
+        var pausesReading: @Sendable (Int) -> TimeAmount? = { _ in nil }
+        /// What the kernel takes unread; nil: as it likes.
+        var receiveBytes: Int?
         init() {}
     }
     struct Notes: Sendable {
@@ -54,6 +59,13 @@ final class ScriptedServer: Sendable {
         let box = Box()
         let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .serverChannelOption(ChannelOptions.socketOption(.so_reuseaddr), value: 1)
+            .serverChannelInitializer { channel in
+                // Before it listens: connections inherit it, and the window's scale with it.
+                guard let bytes = behaviour.receiveBytes else {
+                    return channel.eventLoop.makeSucceededVoidFuture()
+                }
+                return channel.setOption(ChannelOptions.socketOption(.so_rcvbuf), value: bytes)
+            }
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHandler(
@@ -194,11 +206,27 @@ private final class ScriptedSession: ChannelInboundHandler {
             self.answer(.say(lines.joined(separator: "\r\n")), context)
         case "DATA":
             self.message = ""
+            var number = 0
+            self.note { number = $0.messages.count + 1 }
+            self.pauseReading(for: self.behaviour.pausesReading(number), context)
             self.answer(.say("354 go"), context)
         case "QUIT":
             self.answer(.say("221 bye"), context)
             context.close(promise: nil)
         case _: self.answer(.say("250 ok"), context)
+        }
+    }
+
+    private func pauseReading(for pause: TimeAmount?, _ context: ChannelHandlerContext) {
+        guard let pause, let options = context.channel.syncOptions else { return }
+        do {
+            try options.setOption(ChannelOptions.autoRead, value: false)
+        } catch {
+            Issue.record("\(error)")
+        }
+        let loop = context.eventLoop.assumeIsolated()
+        loop.scheduleTask(in: pause) {
+            context.channel.setOption(ChannelOptions.autoRead, value: true).whenFailure { _ in }
         }
     }
 
