@@ -134,7 +134,11 @@ package final class LeaseDesk: Sendable {
     /// Whether the final dot of this delivery may be sent now (the session has at least G left).
     package func mayFinish(_ delivery: DeliveryID) -> Bool { self.node.mayFinish }
 
-    /// The body, from memory, own segments or another holder; answered on `loop`.
+    /// How long a final dot may be under way, unacknowledged; nil while this node is alone: nobody
+    /// else can be given the lease meanwhile (Docs/Decisions/0009).
+    package var dotGuard: Duration? { self.node.dotGuard }
+
+    /// The body as a whole, from own segments; answered on `loop`. For small ones.
     package func readBody(
         of message: Tag, on loop: any EventLoop,
         _ answer: @escaping (Result<MessageBody, BodyReadError>) -> Void

@@ -44,11 +44,14 @@ extension Node {
     /// The session's renewal. This node is its own leader, and the only voter: the quorum round is
     /// itself. A process that stood still for longer than T sends no final dot until this runs;
     /// then its leases go on, since only its own command could have given them to another.
-    private func renew() {
+    func renew() {
         guard self.machine.session != .none, self.phase == .ready || self.phase == .stopping
         else { return }
         let now = SystemClock.bootTime()
         self.leaseClock.renewed(sentAt: now)
+        // With the permission for final dots comes how they are to be sent.
+        let isAlone = self.machine.queue.isAlone(self.identity.node)
+        self.shared.hasOthers.store(!isAlone, ordering: .relaxed)
         self.shared.lapsesAt.store(
             self.leaseClock.lapsesAt?.nanoseconds ?? 0, ordering: .relaxed)
     }

@@ -91,6 +91,11 @@ extension Node {
         return SystemClock.bootTime() + LeaseClock.guardTime <= lapses
     }
 
+    /// Read on any thread; see `LeaseDesk`.
+    var dotGuard: Duration? {
+        self.shared.hasOthers.load(ordering: .relaxed) ? LeaseClock.guardTime : nil
+    }
+
     /// Head and content, from the journal.
     func readBody(
         of message: Tag, on loop: any EventLoop,

@@ -3,13 +3,15 @@
 // Takes     the body of the current piece; the channel's writability.
 // Gives     small messages as one write with the dot and the next transaction's commands; large
 //           ones as slices, and only their end with the dot.
-// Durable   nothing; but the dot leaves only with the desk's permission, asked right before, and
-//           not behind anything that the peer's kernel has not got (Docs/Invariants.md 6).
+// Durable   nothing; but the dot leaves only with the desk's permission, asked right before, and,
+//           if there are other nodes, not behind anything that the peer's kernel has not got
+//           (Docs/Invariants.md 6).
 // Standard  RFC 5321 §4.1.1.4, §4.5.2, §4.5.3.2.5; RFC 2920 §3.1; RFC 5482 (user timeout).
 //
-// The final write is guarded: the desk promises that the lease holds for G at least, and the kernel
-// gives the connection up when it gets no acknowledgement for G. So the dot is not sent again and
-// again by TCP when somebody else has the lease. For that G must begin with the dot:
+// The final write is guarded if another node could get the lease (Docs/Decisions/0009): the desk
+// promises that it holds for G at least, and the kernel gives the connection up when it gets no
+// acknowledgement for G. So the dot is not sent again and again by TCP when somebody else has the
+// lease. For that G must begin with the dot:
 //   small message  354 has come; DATA was the last that was written, so the peer has all of it.
 //                  Nobody is asked, nothing is waited for.
 //   large message  slices were written behind 354: TCP_INFO is asked until it knows of nothing that
@@ -92,12 +94,14 @@ extension ClientConnection {
         if isWritten { self.approachDot() }
     }
 
-    /// All but the final write has left NIO: it goes as soon as the peer's kernel has the rest.
+    /// All but the final write has left NIO: it goes as soon as the peer's kernel has the rest, or
+    /// at once if it needs no guard.
     private func approachDot() {
         // 1 The timer below was set; 2 the connection ended: nothing is outgoing any more.
         guard var outgoing = self.outgoing, outgoing.wait != nil, let context = self.context
         else { return }
-        let isIdle = context.channel.transmitState()?.isIdle == true
+        let isIdle =
+            self.desk.dotGuard == nil || context.channel.transmitState()?.isIdle == true
         switch outgoing.wait?.look(isIdle: isIdle) {
         case .go:
             self.outgoing = nil
@@ -131,7 +135,7 @@ extension ClientConnection {
             self.cut()
             return
         }
-        self.guardDot(for: LeaseClock.guardTime)
+        if let time = self.desk.dotGuard { self.guardDot(for: time) }
         self.out.reserveCapacity(minimumWritableBytes: outgoing.bytes + outgoing.bytes / 64 + 512)
         for part in outgoing.parts { outgoing.stuffer.copy(part, into: &self.out) }
         outgoing.stuffer.end(into: &self.out)
@@ -144,13 +148,11 @@ extension ClientConnection {
     /// long as it does by default, which is for everything but a final write.
     func guardDot(for timeout: Duration) {
         self.isDotGuarded = timeout > .zero
-        do {
-            try self.context?.channel.setUserTimeout(timeout)
-        } catch {
-            // Refused for a socket that is closed already: its end is on the way to us, and no byte
-            // of ours can leave it any more.
-            self.owner.log.debug(
-                "user timeout refused", metadata: ["host": "\(self.host.name)"])
+        if self.userTimeout == nil, let context = self.context {
+            self.userTimeout = UserTimeout(of: context.channel)
         }
+        guard self.userTimeout?.set(timeout) != true else { return }
+        // Closed already: its end is on the way to us, and no byte of ours can leave it any more.
+        self.owner.log.debug("user timeout refused", metadata: ["host": "\(self.host.name)"])
     }
 }

@@ -57,6 +57,8 @@ final class ClientConnection: ChannelInboundHandler, @unchecked Sendable {
     var isWritingSlices = false
     /// The kernel gives the connection up soon if the final write is not acknowledged.
     var isDotGuarded = false
+    /// Made with the first guarded dot.
+    var userTimeout: UserTimeout?
     var deadline = NIODeadline.distantFuture
     private let openedAt = NIODeadline.now()
     private var begunAt = NIODeadline.now()
@@ -120,7 +122,10 @@ final class ClientConnection: ChannelInboundHandler, @unchecked Sendable {
     }
 
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
-    func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
+    func handlerRemoved(context: ChannelHandlerContext) {
+        self.context = nil
+        self.userTimeout = nil
+    }
 
     func channelActive(context: ChannelHandlerContext) {
         guard !self.hasEnded else {

@@ -17,6 +17,7 @@ package protocol DeliveryDesk: AnyObject, Sendable {
     func clearSuspension(destination: String)
     func share(of destination: String) -> Int
     func mayFinish(_ delivery: DeliveryID) -> Bool
+    var dotGuard: Duration? { get }
     func readBody(
         of message: Tag, on loop: any EventLoop,
         _ answer: @escaping (Result<MessageBody, BodyReadError>) -> Void)

@@ -111,6 +111,9 @@ extension MailQueue {
 
     package func isOpen(_ session: SessionID) -> Bool { self.openPlace(of: session) != nil }
 
+    /// Nobody else ever opened a session: there is nobody who could be given this node's leases.
+    package func isAlone(_ node: NodeName) -> Bool { self.nodes.allSatisfy { $0.name == node } }
+
     package func isDraining(_ node: NodeName) -> Bool {
         self.nodes.first { $0.name == node }?.draining ?? false
     }

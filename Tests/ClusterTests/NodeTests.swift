@@ -164,6 +164,30 @@ struct NodeTests {
         try await rig.end()
     }
 
+    @Test func `alone, a final dot needs no guard; when another node has a session it is G`()
+        async throws
+    {
+        let rig = try Rig()
+        let (node, _) = try await rig.open()
+        #expect(node.desk.dotGuard == nil)
+        let open = OpenSession(
+            node: "b", incarnation: Incarnation(raw: 7), boot: 1, nonce: 1, credit: 1,
+            replayed: true, delivers: true)
+        await withCheckedContinuation { continuation in
+            node.node.onLoop { node in
+                node.propose(
+                    Command(.openSession(open)),
+                    .answer { _ in
+                        node.renew()
+                        continuation.resume()
+                    })
+            }
+        }
+        #expect(node.desk.dotGuard == LeaseClock.guardTime)
+        await node.stop()
+        try await rig.end()
+    }
+
     @Test(arguments: [0, 1, 65_536, 65_537, 300_000, 3_000_000])
     func `a body of any size reads back after a restart`(size: Int) async throws {
         let rig = try Rig()

@@ -27,6 +27,8 @@ final class NotingDesk: DeliveryDesk {
     struct Rules: Sendable {
         var share = 5
         var mayFinish = true
+        /// As in a cluster; nil: as on a node that is alone.
+        var dotGuard: Duration? = LeaseClock.guardTime
         /// How often permission for a final dot was asked for.
         var askedToFinish = 0
         var bodies: [Primitives.Tag: MessageBody] = [:]
@@ -63,6 +65,7 @@ final class NotingDesk: DeliveryDesk {
             return $0.mayFinish
         }
     }
+    var dotGuard: Duration? { self.rules.withLock { $0.dotGuard } }
     func readBody(
         of message: Primitives.Tag, on loop: any EventLoop,
         _ answer: @escaping (Result<MessageBody, BodyReadError>) -> Void

@@ -87,6 +87,37 @@ struct FinalDotTests {
         try await server.stop()
     }
 
+    @Test func `on a node that is alone nobody's acknowledgement is waited for before the dot`()
+        async throws
+    {
+        // As above, but it reads in the end: long after a block may take.
+        let server = try await ScriptedServer.start(Self.slow { _ in .milliseconds(1500) })
+        let bench = try DeliveryBench(port: server.port) { _ in
+        } routing: {
+            $0.timeouts.dataBlock = .milliseconds(400)
+        }
+        bench.desk.rules.withLock { $0.dotGuard = nil }
+        bench.take(DeliveryBench.delivery(1, content: Self.large))
+        #expect(try await bench.outcome().verdicts[0].verdict.kind == .delivered)
+        #expect(server.seen.messages.count == 1 && server.seen.connections == 1)
+        try await bench.stop()
+        try await server.stop()
+    }
+
+    @Test func `on a node that is alone a slow peer has as long as the standard says, not G`()
+        async throws
+    {
+        let server = try await ScriptedServer.start(Self.slow { _ in .seconds(4) })
+        let bench = try DeliveryBench(port: server.port)
+        bench.desk.rules.withLock { $0.dotGuard = nil }
+        bench.take(
+            DeliveryBench.delivery(1, content: String(Self.large.prefix(60_000)) + "\r\n"))
+        #expect(try await bench.outcome().verdicts[0].verdict.kind == .delivered)
+        #expect(server.seen.messages.count == 1 && server.seen.connections == 1)
+        try await bench.stop()
+        try await server.stop()
+    }
+
     @Test func `a final write that is not acknowledged for G ends the connection`() async throws {
         let server = try await ScriptedServer.start(Self.slow { _ in .hours(1) })
         let bench = try DeliveryBench(port: server.port)

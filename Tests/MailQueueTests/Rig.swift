@@ -139,6 +139,7 @@ final class Rig {
         self.queue.view(tag)?.deliveries.first { $0.id.index == delivery }?.state
     }
 
+    func isAlone(_ node: String) -> Bool { self.queue.isAlone(node) }
     func isOpen(_ session: SessionID) -> Bool { self.queue.isOpen(session) }
     func contains(_ tag: Tag) -> Bool { self.queue.contains(tag) }
 

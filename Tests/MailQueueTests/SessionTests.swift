@@ -26,6 +26,18 @@ struct SessionTests {
         #expect(!rig.isOpen(session))
     }
 
+    @Test func `a node is alone until another one opens a session, and not again`() {
+        let rig = Rig()
+        #expect(rig.isAlone("a"))
+        _ = rig.open("a")
+        _ = rig.open("a", boot: 2)
+        #expect(rig.isAlone("a"))
+        let other = rig.open("b")
+        #expect(!rig.isAlone("a") && !rig.isAlone("b"))
+        rig.send(other, .closeSession)
+        #expect(!rig.isAlone("a"))
+    }
+
     @Test func `the same opening sent twice opens one session (4)`() {
         let rig = Rig()
         let session = rig.open("a")
