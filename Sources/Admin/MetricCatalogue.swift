@@ -107,6 +107,10 @@ package enum MetricCatalogue {
         entry(
             "body_repairs_total", .counter, "Bodies copied again because a copy was lost.",
             alert: "any increase without the loss of a disk"),
+        entry(
+            "bodies_lost_total", .counter,
+            "Messages that failed because their only copy was damaged or gone.",
+            alert: "any increase"),
     ]
 
     /// `Docs/Metrics.md`.

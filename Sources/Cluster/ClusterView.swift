@@ -95,7 +95,11 @@ package final class ClusterView: Sendable {
         let node = self.node
         let result: Result<MessageBody, BodyReadError> = await withCheckedContinuation {
             continuation in
-            node.onLoop { $0.readBody(of: tag, on: $0.loop) { continuation.resume(returning: $0) } }
+            node.onLoop {
+                $0.readBody(of: tag, on: $0.loop, endsLost: false) {
+                    continuation.resume(returning: $0)
+                }
+            }
         }
         switch result {
         case .success(let body): return body

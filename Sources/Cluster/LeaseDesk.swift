@@ -57,8 +57,11 @@ package struct MessageBody: Sendable {
 
 /// Why a body cannot be had now.
 package enum BodyReadError: Error, Equatable, Sendable {
-    /// Damaged or missing here, and no other copy answered: try later, never "absent".
+    /// It could not be read this time, or another node has a copy: try later, never "absent".
     case unavailable
+    /// The only copy is lost, by proof. The queue has been told and ends the message: give the
+    /// lease back, unattempted.
+    case lost
     /// The message has ended meanwhile.
     case gone
 }
@@ -142,7 +145,13 @@ package final class LeaseDesk: Sendable {
     package func readBody(
         of message: Tag, on loop: any EventLoop,
         _ answer: @escaping (Result<MessageBody, BodyReadError>) -> Void
-    ) { self.node.readBody(of: message, on: loop, answer) }
+    ) { self.node.readBody(of: message, on: loop, endsLost: true, answer) }
+
+    /// The body, to be read piece by piece; answered on `loop`.
+    package func openBody(
+        of message: Tag, on loop: any EventLoop,
+        _ answer: @escaping (Result<BodySource, BodyReadError>) -> Void
+    ) { self.node.openBody(of: message, on: loop, answer) }
 
     /// Stores a composed report and proposes `Report(tag, of)`: creates the message and clears the
     /// debt, or does neither (then the report is leased again later). `content` is the whole

@@ -52,6 +52,8 @@ package final class Node: @unchecked Sendable {
     var wake: Scheduled<Void>?
     var alarms: [String] = []
     var quota: QueueQuota
+    /// Messages whose only copy is lost, until they have ended: said once each.
+    var lostBodies: Set<Tag> = []
     /// Called once, when the node is ready.
     var whenReady: (() -> Void)?
 

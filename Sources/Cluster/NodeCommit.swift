@@ -138,6 +138,7 @@ extension Node {
             if let leased = self.leasedReport(report) { work.append(.report(leased)) }
         case .messageFinished(let tag):
             self.recentBodies.remove(tag)
+            if !self.lostBodies.isEmpty { self.lostBodies.remove(tag) }
             self.storage.hintEnded(tag)
         case .possibleDuplicates(let cause, let count): self.metrics.duplicates(cause, count)
         case .recipientsFailed(_, let count): self.rates.bounced.add(Int(count))

@@ -18,6 +18,7 @@ struct NodeMetrics: Sendable {
     private let sync = Timer(label: "posthouse_journal_sync_seconds")
     /// Stays 0 while there is one node: nobody has another copy.
     private let repairs = Counter(label: "posthouse_body_repairs_total")
+    private let lost = Counter(label: "posthouse_bodies_lost_total")
     /// Reception counts what comes by SMTP; this is what comes over the admin interface.
     private let accepted = Counter(label: "posthouse_accepted_total")
     private let states: [Gauge] = ["due", "leased", "deferred", "held"].map {
@@ -30,6 +31,9 @@ struct NodeMetrics: Sendable {
         case .reply: self.reply.increment(by: Int64(count))
         }
     }
+
+    /// The only copy of a message's body is lost.
+    func bodyLost() { self.lost.increment() }
 
     /// A batch of the journal was written and synced.
     func synced(in duration: Duration) { self.sync.recordNanoseconds(duration.inNanoseconds) }

@@ -230,7 +230,7 @@ extension Node {
         }
     }
 
-    private func raise(_ alarm: String) {
+    func raise(_ alarm: String) {
         if !self.alarms.contains(alarm) { self.alarms.append(alarm) }
     }
 

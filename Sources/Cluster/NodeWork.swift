@@ -97,30 +97,72 @@ extension Node {
     }
 
     /// Head and content, from the journal.
+    ///
+    /// - Parameter endsLost: a body that is proven lost ends its message; else it is only said.
     func readBody(
-        of message: Tag, on loop: any EventLoop,
+        of message: Tag, on loop: any EventLoop, endsLost: Bool,
         _ answer: @escaping (Result<MessageBody, BodyReadError>) -> Void
     ) {
         let bound = NIOLoopBound(answer, eventLoop: loop)
         self.storage.readBody(message) { result in
-            let body = Self.check(result)
-            loop.execute { bound.value(body) }
+            switch result.flatMap(Self.check) {
+            case .success(let body):
+                loop.execute { bound.value(.success(body)) }
+            case .failure(let error):
+                guard endsLost else {
+                    loop.execute { bound.value(.failure(.unavailable)) }
+                    return
+                }
+                self.bodyFailed(message, error) { reason in
+                    loop.execute { bound.value(.failure(reason)) }
+                }
+            }
         }
     }
 
     /// The digest stands for the content; the record's checksum stands for the head.
-    private static func check(
-        _ result: Result<StoredBody, BodyError>
-    ) -> Result<MessageBody, BodyReadError> {
-        switch result {
-        case .failure: return .failure(.unavailable)
-        case .success(let body):
-            let digest = SHA256.digest(body.content)
-            guard
-                BodyDigest(a: digest.a, b: digest.b, c: digest.c, d: digest.d) == body.digest
-            else { return .failure(.unavailable) }
-            return .success(
-                MessageBody(parts: [ByteBuffer(bytes: body.head), ByteBuffer(bytes: body.content)]))
+    private static func check(_ body: StoredBody) -> Result<MessageBody, BodyError> {
+        guard BodyDigest(SHA256.digest(body.content)) == body.digest else {
+            return .failure(.damaged)
+        }
+        return .success(
+            MessageBody(parts: [ByteBuffer(bytes: body.head), ByteBuffer(bytes: body.content)]))
+    }
+
+    /// Head and content, from the journal, piece by piece.
+    func openBody(
+        of message: Tag, on loop: any EventLoop,
+        _ answer: @escaping (Result<BodySource, BodyReadError>) -> Void
+    ) {
+        let bound = NIOLoopBound(answer, eventLoop: loop)
+        self.storage.openBody(message) { result in
+            switch result {
+            case .success((let body, let cursor)):
+                let source = self.source(of: message, body, cursor)
+                loop.execute { bound.value(.success(source)) }
+            case .failure(let error):
+                self.bodyFailed(message, error) { reason in
+                    loop.execute { bound.value(.failure(reason)) }
+                }
+            }
+        }
+    }
+
+    private func source(
+        of message: Tag, _ body: StoredBody, _ cursor: BodyCursor
+    ) -> BodySource {
+        let content = StoredContent(self.storage, cursor, digest: body.digest)
+        return BodySource(
+            head: ByteBuffer(bytes: body.head), contentBytes: Int(content.byteCount)
+        ) { answer in
+            content.next { result in
+                switch result {
+                case .success((let bytes, let isLast)):
+                    answer(.success(BodyPiece(bytes: ByteBuffer(bytes: bytes), isLast: isLast)))
+                case .failure(let error):
+                    self.bodyFailed(message, error) { answer(.failure($0)) }
+                }
+            }
         }
     }
 }

@@ -138,7 +138,7 @@ extension DeliveryLoop {
         case .unavailable:
             let reply = Reply(451, EnhancedCode(4, 3, 0), "the message cannot be read now")
             self.conclude(piece, .deferred, reply, host: nil)
-        case .gone: self.giveBack(piece)
+        case .lost, .gone: self.giveBack(piece)
         }
     }
 

@@ -118,6 +118,18 @@ extension MailQueue {
         self.nodes.first { $0.name == node }?.draining ?? false
     }
 
+    /// Who has the body of an unfinished message; nil: there is no such message.
+    package func holders(of message: Tag) -> [Holder]? {
+        let slot = self.tags.find(message, in: self.messages)
+        return slot == Slot.none ? nil : self.holderSets[self.messages[slot].holders]
+    }
+
+    /// The message is known and has recipients without an end.
+    package func hasPending(_ message: Tag) -> Bool {
+        let slot = self.tags.find(message, in: self.messages)
+        return slot != Slot.none && self.messages[slot].liveDeliveries > 0
+    }
+
     package func contains(_ message: Tag) -> Bool {
         self.tags.find(message, in: self.messages) != Slot.none
     }

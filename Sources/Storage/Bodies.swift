@@ -25,10 +25,18 @@ struct FileEntry {
     var hintedBytes = 0
 }
 
-/// Records with their files held open.
-struct BodyExtents: Sendable {
-    var chunks: [(extent: RecordExtent, file: DataFile)]
-    var end: (extent: RecordExtent, file: DataFile)
+/// A record of a body that is asked for.
+enum BodyPart: Equatable {
+    /// The whole body, or the end of a large one.
+    case end
+    /// Of a large body, by its ordinal.
+    case chunk(Int)
+}
+
+/// A record with its file held open.
+struct RecordPlace: Sendable {
+    var extent: RecordExtent
+    var file: DataFile
 }
 
 final class Bodies: Sendable {
@@ -86,29 +94,27 @@ final class Bodies: Sendable {
         }
     }
 
-    /// Where a body lies.
-    func find(_ tag: Tag) -> Result<BodyExtents, BodyError> {
+    /// Where a part of a body lies. A lost chunk is damage for who asks for that chunk: what is
+    /// before it can be read.
+    func find(_ tag: Tag, _ part: BodyPart) -> Result<RecordPlace, BodyError> {
         self.withState { s in
             guard let extent = s.index[tag] else {
                 return .failure(s.hasUnknownDamage ? .damaged : .absent)
             }
             if extent.file == BodyIndex.damaged { return .failure(.damaged) }
-            guard extent.file == BodyIndex.large else {
-                guard let file = s.files[extent.file]?.file else { return .failure(.damaged) }
-                return .success(BodyExtents(chunks: [], end: (extent, file)))
+            let wanted: RecordExtent?
+            switch (part, extent.file == BodyIndex.large) {
+            case (.end, false): wanted = extent
+            case (.end, true): wanted = s.large[tag]?.end
+            case (.chunk, false): wanted = nil
+            case (.chunk(let ordinal), true):
+                let chunks = s.large[tag]?.chunks ?? []
+                wanted = ordinal < chunks.count ? chunks[ordinal] : nil
             }
-            guard let large = s.large[tag], let last = s.files[large.end.file]?.file else {
+            guard let wanted, let file = s.files[wanted.file]?.file else {
                 return .failure(.damaged)
             }
-            var extents = BodyExtents(chunks: [], end: (large.end, last))
-            extents.chunks.reserveCapacity(large.chunks.count)
-            for chunk in large.chunks {
-                guard let chunk, let file = s.files[chunk.file]?.file else {
-                    return .failure(.damaged)
-                }
-                extents.chunks.append((chunk, file))
-            }
-            return .success(extents)
+            return .success(RecordPlace(extent: wanted, file: file))
         }
     }
 

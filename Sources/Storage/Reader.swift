@@ -23,6 +23,9 @@ package final class BodyCursor: @unchecked Sendable {
         self.tag = tag
         self.header = header
     }
+
+    /// Of the content, before compression, as the body's end says.
+    package var contentBytes: UInt64 { self.header.contentBytes }
 }
 
 final class Reader: Sendable {
@@ -123,7 +126,7 @@ final class Reader: Sendable {
     }
 
     private func openBody(_ tag: Tag) -> Result<(StoredBody, BodyCursor), BodyError> {
-        self.record(tag, { $0.end }) { kind, content in
+        self.record(tag, .end) { kind, content in
             guard kind == .body || kind == .bodyEnd, let header = BodyHeader(content),
                 header.tag == tag, content.count >= BodyHeader.bytes + Int(header.headBytes)
             else { return nil }
@@ -139,7 +142,7 @@ final class Reader: Sendable {
         if header.stream == 0 {
             guard ordinal == 0 else { return .success([]) }
             cursor.nextChunk = 1
-            return self.record(cursor.tag, { $0.end }) { kind, content in
+            return self.record(cursor.tag, .end) { kind, content in
                 let start = BodyHeader.bytes + Int(header.headBytes)
                 guard kind == .body, content.count >= start else { return nil }
                 return self.expand(
@@ -148,17 +151,15 @@ final class Reader: Sendable {
         }
         guard ordinal < Int(header.chunkCount) else { return .success([]) }
         cursor.nextChunk += 1
-        return self.record(
-            cursor.tag, { ordinal < $0.chunks.count ? $0.chunks[ordinal] : nil },
-            { kind, content in
-                guard kind == .chunk, content.count >= ChunkHeader.bytes,
-                    let p = content.baseAddress, p.u64(0) == header.stream,
-                    Int(p.u32(8)) == ordinal
-                else { return nil }
-                return self.expand(
-                    UnsafeRawBufferPointer(rebasing: content[ChunkHeader.bytes...]),
-                    header.contentBytes)
-            })
+        return self.record(cursor.tag, .chunk(ordinal)) { kind, content in
+            guard kind == .chunk, content.count >= ChunkHeader.bytes,
+                let p = content.baseAddress, p.u64(0) == header.stream,
+                Int(p.u32(8)) == ordinal
+            else { return nil }
+            return self.expand(
+                UnsafeRawBufferPointer(rebasing: content[ChunkHeader.bytes...]),
+                header.contentBytes)
+        }
     }
 
     private func expand(_ blocks: UnsafeRawBufferPointer, _ contentBytes: UInt64) -> [UInt8]? {
@@ -170,17 +171,15 @@ final class Reader: Sendable {
 
     /// Reads one record of a body and hands its payload to `take`; nil from it is damage.
     private func record<R>(
-        _ tag: Tag, _ choose: (BodyExtents) -> (extent: RecordExtent, file: DataFile)?,
+        _ tag: Tag, _ part: BodyPart,
         _ take: (RecordKind, UnsafeRawBufferPointer) -> R?
     ) -> Result<R, BodyError> {
         var tried: RecordExtent?
         while true {
-            let place: (extent: RecordExtent, file: DataFile)
-            switch self.bodies.find(tag) {
+            let place: RecordPlace
+            switch self.bodies.find(tag, part) {
             case .failure(let error): return .failure(error)
-            case .success(let extents):
-                guard let chosen = choose(extents) else { return .failure(.damaged) }
-                place = chosen
+            case .success(let found): place = found
             }
             // The same place twice, and twice not sound.
             if tried == place.extent { return .failure(.damaged) }

@@ -13,7 +13,7 @@ import Testing
 @testable import Cluster
 
 /// Collects what the desk hands out.
-private final class Taker: LeaseTaker {
+final class Taker: LeaseTaker {
     private let state = Mutex<(work: [LeasedWork], waiters: [CheckedContinuation<Void, Never>])>(
         ([], []))
 
@@ -61,7 +61,7 @@ private final class Taker: LeaseTaker {
 }
 
 /// A data directory and the nodes that live in it, one after the other.
-private final class Rig: Sendable {
+final class Rig: Sendable {
     let directory: String
     let loops = MultiThreadedEventLoopGroup(numberOfThreads: 2)
 
