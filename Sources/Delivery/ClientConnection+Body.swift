@@ -28,10 +28,23 @@ import SMTP
 struct OutgoingBody {
     /// In order; the first is partly sent.
     var parts: ArraySlice<ByteBuffer>
+    /// Of the whole rest, loaded or not.
     var bytes: Int
+    /// Where the rest behind `parts` comes from; nil: there is none, and all is right.
+    var source: BodySource?
+    /// A piece has been asked for.
+    var isReading = false
     var stuffer = DotStuffer()
     /// All but the final write has left NIO; the peer's kernel is waited for.
     var wait: AcknowledgementWait?
+
+    init(parts: ArraySlice<ByteBuffer>, bytes: Int, source: BodySource?) {
+        self.parts = parts
+        self.bytes = bytes
+        self.source = source
+    }
+
+    var loadedBytes: Int { self.parts.reduce(0) { $0 + $1.readableBytes } }
 }
 
 extension ClientConnection {
@@ -44,16 +57,24 @@ extension ClientConnection {
 
     /// 354 has come.
     func sendBody() {
-        guard let lease = self.current?.lease, let body = lease.body else {
+        guard let lease = self.current?.lease else { unreachable("a body without a lease") }
+        var outgoing: OutgoingBody
+        if let opened = self.opened {
+            self.opened = nil
+            outgoing = OutgoingBody(
+                parts: opened.parts[...], bytes: opened.source.byteCount,
+                source: opened.isWhole ? nil : opened.source)
+        } else if let body = lease.body {
+            outgoing = OutgoingBody(parts: body.parts[...], bytes: body.byteCount, source: nil)
+        } else {
             unreachable("a body that nobody has")
         }
-        var parts = body.parts[...]
         if self.session.options.dialect == .lmtp {
-            parts.insert(ByteBuffer(string: Piece.returnPath(lease.delivery.sender)), at: 0)
+            let path = ByteBuffer(string: Piece.returnPath(lease.delivery.sender))
+            outgoing.bytes += path.readableBytes
+            outgoing.parts.insert(path, at: outgoing.parts.startIndex)
         }
-        let bytes = parts.reduce(0) { $0 + $1.readableBytes }
-        var outgoing = OutgoingBody(parts: parts, bytes: bytes)
-        if bytes <= BodyLimit.finalBytes {
+        if outgoing.bytes <= BodyLimit.finalBytes && outgoing.source == nil {
             self.finalWrite(&outgoing)
         } else {
             self.outgoing = outgoing
@@ -63,7 +84,7 @@ extension ClientConnection {
     }
 
     /// Writes as long as the channel takes it; the end waits until all before it has left NIO.
-    private func writeSlices() {
+    func writeSlices() {
         guard !self.isWritingSlices, var outgoing = self.outgoing, outgoing.wait == nil,
             let context = self.context
         else { return }
@@ -88,10 +109,12 @@ extension ClientConnection {
         self.isWritingSlices = false
         guard !self.hasEnded else { return }
         self.rearm(NIODeadline.now())
-        let isWritten = outgoing.bytes <= BodyLimit.finalBytes && self.unwrittenSlices == 0
+        let isWritten =
+            outgoing.bytes <= BodyLimit.finalBytes && outgoing.source == nil
+            && self.unwrittenSlices == 0
         if isWritten { outgoing.wait = AcknowledgementWait() }
         self.outgoing = outgoing
-        if isWritten { self.approachDot() }
+        if isWritten { self.approachDot() } else { self.readOn() }
     }
 
     /// All but the final write has left NIO: it goes as soon as the peer's kernel has the rest, or

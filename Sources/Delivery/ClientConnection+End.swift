@@ -16,6 +16,7 @@ extension ClientConnection {
         let next = self.upcoming
         self.current = nil
         self.upcoming = nil
+        self.opened = nil
         self.outgoing = nil
         if let next { self.destination.putBack(next) }
         if var piece {
@@ -81,6 +82,7 @@ extension ClientConnection {
         }
         self.current = nil
         self.upcoming = nil
+        self.opened = nil
         self.outgoing = nil
         self.state = .ended
         self.deadline = .distantFuture

@@ -6,7 +6,8 @@
 // Standard  RFC 5321 §4.5.3.2 (time is checked by the loop's tick), RFC 3207 §6 (plain text behind
 //           220 is dropped).
 //
-// See ClientConnection+Body.swift for the message and its final dot.
+// See ClientConnection+Fetch.swift for bodies that are read, ClientConnection+Body.swift for the
+// message and its final dot.
 
 import Cluster
 import MailQueue
@@ -50,6 +51,8 @@ final class ClientConnection: ChannelInboundHandler, @unchecked Sendable {
     /// The running transaction's piece, and the one written behind its final dot.
     var current: Piece?
     var upcoming: Piece?
+    /// The body of `current`, opened and not yet asked for; see ClientConnection+Fetch.swift.
+    var opened: OpenedBody?
     /// What is left of a large message; see ClientConnection+Body.swift.
     var outgoing: OutgoingBody?
     /// Slices that NIO has not handed to the kernel.
@@ -266,10 +269,12 @@ final class ClientConnection: ChannelInboundHandler, @unchecked Sendable {
         self.deadline = now + .nanoseconds(self.owner.routing.idle.inNanoseconds)
     }
 
-    private func begin(_ piece: Piece) {
+    func begin(_ piece: Piece) {
         let mail = piece.mail(
-            self.owner.routing, isLMTP: self.session.options.dialect == .lmtp)
+            self.owner.routing, isLMTP: self.session.options.dialect == .lmtp,
+            opening: self.opened)
         if let result = self.session.obstacle(to: mail) {
+            self.opened = nil
             self.owner.settle(piece, result, self.destination, self.circumstances)
             return
         }
@@ -301,31 +306,11 @@ final class ClientConnection: ChannelInboundHandler, @unchecked Sendable {
             > .nanoseconds(self.owner.routing.connectionAge.inNanoseconds)
     }
 
-    private func fetch(_ piece: Piece) {
-        guard let lease = piece.lease else { unreachable("a probe has no body") }
-        self.state = .fetching
-        self.current = piece
-        self.deadline = .distantFuture
-        let message = lease.delivery.id.message
-        self.desk.readBody(of: message, on: self.owner.loop) { [self] result in
-            guard case .fetching = self.state, let piece = self.current else { return }
-            self.current = nil
-            self.state = .idle
-            switch result {
-            case .success(let body):
-                lease.body = body
-                self.begin(piece)
-                if self.isIdle { self.pull() }
-            case .failure(let error):
-                self.owner.bodyMissing(piece, error)
-                self.pull()
-            }
-        }
-    }
-
     private func finished(_ result: ClientResult) {
         guard let piece = self.current else { unreachable("a result without a transaction") }
         self.transactions += 1
+        // Refused before its content was sent: nobody reads on.
+        self.opened = nil
         // The verdict has come, so the peer has the dot and all that was written with it.
         if self.isDotGuarded { self.guardDot(for: .zero) }
         let circumstances = self.circumstances

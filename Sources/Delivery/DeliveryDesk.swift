@@ -21,6 +21,9 @@ package protocol DeliveryDesk: AnyObject, Sendable {
     func readBody(
         of message: Tag, on loop: any EventLoop,
         _ answer: @escaping (Result<MessageBody, BodyReadError>) -> Void)
+    func openBody(
+        of message: Tag, on loop: any EventLoop,
+        _ answer: @escaping (Result<BodySource, BodyReadError>) -> Void)
     func submitReport(
         _ report: ReportID, envelope: Envelope, destinations: [String], content: ByteBuffer,
         head: @escaping @Sendable (Tag) -> ByteBuffer)

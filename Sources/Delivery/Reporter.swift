@@ -26,14 +26,41 @@ struct Reporter {
             self.desk.waiveReport(leased.id)
             return
         }
-        self.desk.readBody(of: leased.id.message, on: self.loop) { result in
-            // Without the original the report still says what happened.
-            let original =
-                switch result {
-                case .success(let body): body.parts
-                case .failure: [ByteBuffer]()
-                }
-            self.submit(report, original, leased)
+        self.desk.openBody(of: leased.id.message, on: self.loop) { result in
+            switch result {
+            case .success(let source):
+                let fits = source.byteCount <= self.routing.reportMessageBytes
+                let start = Original(parts: [source.head], bytes: source.head.readableBytes)
+                self.read(source, start, wantsAll: fits) { self.submit(report, $0, leased) }
+            case .failure:
+                // Without the original the report still says what happened.
+                self.submit(report, Original(parts: [], bytes: 0), leased)
+            }
+        }
+    }
+
+    /// As much of the original as was read.
+    private struct Original {
+        var parts: [ByteBuffer]
+        var bytes: Int
+        var isWhole = false
+    }
+
+    /// Reads the original, or as much of it as holds the header that a report may give back. What
+    /// is damaged further on still has its header.
+    private func read(
+        _ source: BodySource, _ original: Original, wantsAll: Bool,
+        _ done: @escaping (Original) -> Void
+    ) {
+        source.next(on: self.loop) { result in
+            var original = original
+            guard case .success(let piece) = result else { return done(original) }
+            original.parts.append(piece.bytes)
+            original.bytes += piece.bytes.readableBytes
+            original.isWhole = piece.isLast
+            let isEnough = !wantsAll && original.bytes >= ReportComposer.Limit.headerBytes
+            if piece.isLast || isEnough { return done(original) }
+            self.read(source, original, wantsAll: wantsAll, done)
         }
     }
 
@@ -76,10 +103,11 @@ struct Reporter {
     }
 
     private func submit(
-        _ report: DeliveryReport, _ original: [ByteBuffer], _ leased: LeasedReport
+        _ report: DeliveryReport, _ original: Original, _ leased: LeasedReport
     ) {
         let composed = ReportComposer.compose(
-            report, original: original, maxBytes: self.routing.reportMessageBytes)
+            report, original: original.parts,
+            maxBytes: original.isWhole ? self.routing.reportMessageBytes : 0)
         let recipient = Recipient(address: report.recipient, notify: [.explicit, .never])
         let envelope = Envelope(
             sender: "", recipients: [recipient], eightBit: composed.eightBit, utf8: composed.utf8)

@@ -89,7 +89,9 @@ struct Piece {
     }
 
     /// The envelope of its transaction.
-    func mail(_ routing: Routing, isLMTP: Bool) -> ClientMail {
+    ///
+    /// - Parameter opening: of a body that is not in memory as a whole.
+    func mail(_ routing: Routing, isLMTP: Bool, opening: OpenedBody? = nil) -> ClientMail {
         switch self.work {
         case .probe(let probe):
             var mail = ClientMail(
@@ -110,7 +112,9 @@ struct Piece {
                 sender: delivery.sender, recipients: recipients, eightBit: delivery.eightBit,
                 ret: delivery.ret, envid: delivery.envid, bytes: delivery.originalBytes)
             if isLMTP { mail.bytes += UInt64(Self.returnPath(delivery.sender).utf8.count) }
-            mail.utf8 = delivery.utf8 && Self.needsUTF8(mail, lease.body)
+            let parts = lease.body?.parts ?? opening?.parts ?? []
+            let isWhole = lease.body != nil || opening?.isWhole == true
+            mail.utf8 = delivery.utf8 && Self.needsUTF8(mail, parts, isWhole: isWhole)
             return mail
         }
     }
@@ -122,12 +126,14 @@ struct Piece {
 
     /// SMTPUTF8 was asked for; it is needed if an address or the header has UTF-8 (RFC 6531 §3.5):
     /// a client may say so of plain mail too, and that need not fail at a host without it.
-    private static func needsUTF8(_ mail: ClientMail, _ body: MessageBody?) -> Bool {
+    /// A header that goes on beyond what is here is taken to have UTF-8.
+    private static func needsUTF8(
+        _ mail: ClientMail, _ parts: [ByteBuffer], isWhole: Bool
+    ) -> Bool {
         if !Self.isASCII(mail.sender) { return true }
         if mail.recipients.contains(where: { !Self.isASCII($0.address) }) { return true }
-        guard let body else { return true }
         var newlines = 0
-        for part in body.parts {
+        for part in parts {
             for byte in part.readableBytesView {
                 if byte >= 0x80 { return true }
                 if byte == 0x0A {
@@ -138,6 +144,6 @@ struct Piece {
                 }
             }
         }
-        return false
+        return !isWhole
     }
 }

@@ -32,6 +32,10 @@ final class NotingDesk: DeliveryDesk {
         /// How often permission for a final dot was asked for.
         var askedToFinish = 0
         var bodies: [Primitives.Tag: MessageBody] = [:]
+        /// How many bodies were opened to be streamed.
+        var opened = 0
+        /// The piece of a streamed body, from 0, that cannot be read.
+        var failsAt: (piece: Int, error: BodyReadError)?
     }
 
     let rules = Mutex(Rules())
@@ -76,6 +80,46 @@ final class NotingDesk: DeliveryDesk {
             if let body { bound.value(.success(body)) } else { bound.value(.failure(.unavailable)) }
         }
     }
+    func openBody(
+        of message: Primitives.Tag, on loop: any EventLoop,
+        _ answer: @escaping (Result<BodySource, BodyReadError>) -> Void
+    ) {
+        let rules = self.rules.withLock { rules in
+            rules.opened += 1
+            return rules
+        }
+        let bound = NIOLoopBound(answer, eventLoop: loop)
+        let source = rules.bodies[message].map { Self.source($0, rules) }
+        loop.execute {
+            if let source {
+                bound.value(.success(source))
+            } else {
+                bound.value(.failure(.unavailable))
+            }
+        }
+    }
+
+    /// Pieces of 64 KiB behind the head; one fails if the rules say so.
+    private static func source(_ body: MessageBody, _ rules: Rules) -> BodySource {
+        let content = body.parts[1]
+        let sent = Mutex(0)
+        return BodySource(head: body.parts[0], contentBytes: content.readableBytes) { answer in
+            let from = sent.withLock { sent in
+                defer { sent = min(content.readableBytes, sent + 65_536) }
+                return sent
+            }
+            if let failure = rules.failsAt, from / 65_536 == failure.piece {
+                return answer(.failure(failure.error))
+            }
+            let length = min(65_536, content.readableBytes - from)
+            guard let piece = content.getSlice(at: content.readerIndex + from, length: length)
+            else { fatalError("a slice of the content") }
+            answer(
+                .success(
+                    BodyPiece(bytes: piece, isLast: from + length == content.readableBytes)))
+        }
+    }
+
     func submitReport(
         _ report: ReportID, envelope: Envelope, destinations: [String], content: ByteBuffer,
         head: @escaping @Sendable (Primitives.Tag) -> ByteBuffer

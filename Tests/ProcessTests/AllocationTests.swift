@@ -171,7 +171,7 @@ private final class Counter {
 }
 
 /// Postfix's smtp-sink: it costs little, and takes all.
-private final class ToolSink {
+final class ToolSink {
     let port: Int
     private let process: ChildProcess
 
