@@ -69,10 +69,11 @@ let package = Package(
         library("Settings", ["Primitives", toml]),
         library("SMTP", ["Primitives", nio]),
         library("Spool", ["Primitives", nio]),
+        library("Raft", ["Primitives"]),
         library("MailQueue", ["Primitives", "SMTP", "Spool"]),
 
         // Disk, sockets, C libraries.
-        library("Storage", ["Primitives", "Spool", "CSQLite", "CLZ4"]),
+        library("Storage", ["Primitives", "Raft", "Spool", "CSQLite", "CLZ4"]),
         library("OpenSSL", ["Primitives", "COpenSSL"]),
         library("Networking", ["Primitives", "OpenSSL", "CUnbound", nio, nioPosix]),
 
@@ -80,8 +81,8 @@ let package = Package(
         library(
             "Cluster",
             [
-                "Primitives", "Settings", "SMTP", "Spool", "MailQueue", "Storage", "Networking",
-                "OpenSSL", nio, logging, metrics,
+                "Primitives", "Settings", "SMTP", "Raft", "Spool", "MailQueue", "Storage",
+                "Networking", "OpenSSL", nio, logging, metrics,
             ]),
         library(
             "Reception",
@@ -120,15 +121,17 @@ let package = Package(
         tests("SettingsTests", ["Primitives", "Settings"]),
         tests("SMTPTests", ["Primitives", "SMTP", nio]),
         tests("SpoolTests", ["Primitives", "Spool"]),
+        tests("RaftTests", ["Primitives", "Raft", "Explorer"]),
         tests("MailQueueTests", ["Primitives", "SMTP", "Spool", "MailQueue"]),
-        tests("StorageTests", ["Primitives", "Spool", "Storage"]),
+        tests("StorageTests", ["Primitives", "Raft", "Spool", "Storage"]),
         tests("OpenSSLTests", ["Primitives", "OpenSSL"]),
         tests(
             "NetworkingTests", ["Primitives", "OpenSSL", "Networking", nio, nioPosix, nioEmbedded]),
         tests(
             "ClusterTests",
             [
-                "Primitives", "Settings", "SMTP", "Spool", "MailQueue", "Storage", "Cluster",
+                "Primitives", "Settings", "SMTP", "Raft", "Spool", "MailQueue", "Storage",
+                "Cluster",
                 logging, nio, nioPosix,
             ]),
         tests(
@@ -152,8 +155,12 @@ let package = Package(
             ]),
         tests("ProcessTests", [], exclude: ["Thresholds"]),
         tests("TidyTests", ["TidyRules"]),
+        library("Explorer", ["Primitives", "Raft"], path: "Tests/Explorer"),
         library("TidyRules", [], path: "Tests/TidyRules"),
         tool("tidy", ["TidyRules"]),
         tool("queuebench", ["Primitives", "SMTP", "Spool", "MailQueue"]),
+        tool("raftbench", ["Primitives", "Raft"]),
+        tool("explore", ["Primitives", "Raft", "Explorer"]),
+        tool("fuzz", ["Primitives", "Raft"]),
     ]
 )

@@ -22,17 +22,19 @@ package enum House {
         "Settings": Room(["Primitives", "TOMLKit", "Glibc"]),
         "SMTP": Room(["Primitives", "NIOCore.ByteBuffer"], isPure: true),
         "Spool": Room(["Primitives", "NIOCore.ByteBuffer"], isPure: true),
+        "Raft": Room(["Primitives"], isPure: true),
         "MailQueue": Room(["Primitives", "SMTP", "Spool"], isPure: true),
         "Storage": Room([
-            "Primitives", "Spool", "MailQueue", "CSQLite", "CLZ4", "Glibc", "Synchronization",
+            "Primitives", "Raft", "Spool", "MailQueue", "CSQLite", "CLZ4", "Glibc",
+            "Synchronization",
         ]),
         "OpenSSL": Room(["Primitives", "COpenSSL", "Glibc", "Synchronization"]),
         "Networking": Room([
             "Primitives", "OpenSSL", "NIOCore", "NIOPosix", "CUnbound", "Glibc", "Synchronization",
         ]),
         "Cluster": Room([
-            "Primitives", "Settings", "SMTP", "Spool", "MailQueue", "Storage", "Networking",
-            "OpenSSL", "NIOCore", "Logging", "Metrics", "Synchronization",
+            "Primitives", "Settings", "SMTP", "Raft", "Spool", "MailQueue", "Storage",
+            "Networking", "OpenSSL", "NIOCore", "Logging", "Metrics", "Synchronization",
         ]),
         "Reception": Room([
             "Primitives", "Settings", "SMTP", "Networking", "OpenSSL", "Cluster", "NIOCore",
@@ -63,7 +65,9 @@ package enum House {
 
     /// Parts of a driver that are pure all the same, with what they may import.
     package static let pureFolders: [String: Set<String>] = [
-        "Cluster/Machine": ["Primitives", "SMTP", "Spool", "MailQueue", "NIOCore.ByteBuffer"],
+        "Cluster/Machine": [
+            "Primitives", "SMTP", "Raft", "Spool", "MailQueue", "NIOCore.ByteBuffer",
+        ],
         "Reception/Proxy": ["Primitives"],
     ]
 
