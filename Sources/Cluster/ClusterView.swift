@@ -9,6 +9,7 @@ package import NIOCore
 import Networking
 import OpenSSL
 package import Primitives
+import Raft
 package import SMTP
 import Settings
 import Storage
@@ -241,7 +242,7 @@ package final class ClusterView: Sendable {
         let result: Result<T, Failure> = await self.onLoop { node in
             switch node.phase {
             case .ready, .stopping: .success(body(node))
-            case .starting: .failure(.starting)
+            case .starting, .opening: .failure(.starting)
             case .stopped: .failure(.stopping)
             }
         }
@@ -256,13 +257,13 @@ extension Node {
         let disk = self.storage.statistics()
         let state: ClusterStatus.Node.State =
             switch self.phase {
-            case .starting: .starting
+            case .starting, .opening: .starting
             case .ready: .ready
             case .stopping, .stopped: .stopping
             }
         let own = ClusterStatus.Node(
             name: self.identity.node, role: "voter", state: state, isLeader: true,
-            lag: UInt64(self.machine.backlog), applied: self.machine.appliedIndex,
+            lag: self.machine.backlog, applied: self.machine.applied.index,
             leases: counts.leased,
             sessionsIn: self.shared.sessionsIn.load(ordering: .relaxed),
             sessionsOut: self.shared.connectionsOut.load(ordering: .relaxed),

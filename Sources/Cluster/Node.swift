@@ -12,6 +12,7 @@ import MailQueue
 package import NIOCore
 import Networking
 package import Primitives
+import Raft
 import SMTP
 package import Settings
 import Spool
@@ -38,8 +39,11 @@ package final class Node: @unchecked Sendable {
     var machine: NodeMachine
     /// Who waits for the entries that are not applied yet, in index order.
     var waiters = RingBuffer<Waiter>(capacity: 256)
+    /// In the order of their tickets.
+    var stores = RingBuffer<Store>(capacity: 256)
+    var actions: [Replica.Action] = []
+    var isTurning = false
     var effects: [Effect] = []
-    var writer = ByteWriter(capacity: 4096)
     var taker: (any LeaseTaker)?
     var recentBodies = RecentBodies()
     var leaseClock = LeaseClock()
@@ -51,17 +55,23 @@ package final class Node: @unchecked Sendable {
     var timers: [RepeatedTask] = []
     var wake: Scheduled<Void>?
     var alarms: [String] = []
-    var quota: QueueQuota
     /// Messages whose only copy is lost, until they have ended: said once each.
     var lostBodies: Set<Tag> = []
+    var quota: QueueQuota
     /// Called once, when the node is ready.
     var whenReady: (() -> Void)?
 
-    package enum Phase: Equatable, Sendable { case starting, ready, stopping, stopped }
+    package enum Phase: Equatable, Sendable { case starting, opening, ready, stopping, stopped }
 
-    /// An entry's journal position and who is to be told.
-    struct Waiter {
+    /// A store that the journal has not synced yet.
+    struct Store {
+        var ticket: UInt64
         var position: UInt64
+    }
+
+    /// An entry's index and who is to be told.
+    struct Waiter {
+        var index: UInt64
         var proposedAt: Instant
         var purpose: Purpose
     }

@@ -1,12 +1,16 @@
-// NodeCommit.swift - proposals go into the journal, durable entries come back to be applied.
+// NodeCommit.swift - proposals go into the log, committed entries come back to be applied.
 //
-// Order     1 results are told (a session writes its 250), 2 leases of the same batch are handed
+// Order     1 results are told (a session writes its 250), 2 leases of the same turn are handed
 //           to Delivery, 3 the leader looks for more work. So no delivery starts before its 250.
+// Durable   an entry counts for this member only when the journal has synced it; a result is told
+//           when its entry is committed and applied.
 
+import Logging
 import MailQueue
 package import NIOCore
 import Networking
 import Primitives
+import Raft
 import SMTP
 import Spool
 import Storage
@@ -17,12 +21,14 @@ extension Node {
     func propose(_ command: Command, _ purpose: Purpose) {
         self.loop.preconditionInEventLoop()
         let now = SystemClock.bootTime()
-        let entry = self.machine.propose(command, now: now, wall: SystemClock.wallTime())
-        self.writer.bytes.removeAll(keepingCapacity: true)
-        entry.encode(into: &self.writer)
-        let position = self.storage.appendEntry(
-            index: entry.index, term: entry.term, self.writer.bytes)
-        self.waiters.append(Waiter(position: position, proposedAt: now, purpose: purpose))
+        guard
+            let index = self.machine.propose(command, now: now, wall: SystemClock.wallTime())
+        else {
+            self.answer(purpose, .refused(.sessionClosed))
+            return
+        }
+        self.waiters.append(Waiter(index: index, proposedAt: now, purpose: purpose))
+        self.turn()
     }
 
     /// A command of the own session.
@@ -42,23 +48,79 @@ extension Node {
         }
     }
 
-    /// Applies what has become durable.
+    /// Tells the machine what has become durable.
     func drain() {
         // An exchange, not a store: what the writer stored before it saw `true` is seen below.
         _ = self.shared.drainScheduled.exchange(false, ordering: .acquiringAndReleasing)
         let durable = self.shared.durable.load(ordering: .acquiring)
+        var ticket: UInt64?
+        while let first = self.stores.first, first.position <= durable {
+            ticket = first.ticket
+            _ = self.stores.popFirst()
+        }
+        if let ticket { self.machine.stored(upTo: ticket) }
+        self.turn()
+        self.dispatch()
+    }
+
+    /// Carries out what the machine asks for, until it asks for nothing more.
+    func turn() {
+        // What is proposed on the way is taken up by the turn that is under way.
+        guard !self.isTurning else { return }
+        self.isTurning = true
+        var news = News()
+        repeat {
+            self.actions.removeAll(keepingCapacity: true)
+            self.machine.turn(&self.actions)
+            for action in self.actions { self.carryOut(action, &news) }
+        } while !self.actions.isEmpty
+        self.machine.compact()
+        self.checkQuota()
+        self.isTurning = false
+        if !news.foreign.isEmpty || !news.work.isEmpty {
+            self.deliverVerdicts(news.foreign, news.work)
+        }
+        if self.phase == .starting, self.machine.isReadyLeader { self.openSession() }
+    }
+
+    /// What a turn has brought for others.
+    struct News {
         var work: [LeasedWork] = []
         var foreign: [ForeignVerdict] = []
-        let now = SystemClock.bootTime()
-        while let waiter = self.waiters.first, waiter.position <= durable {
-            _ = self.waiters.popFirst()
-            self.effects.removeAll(keepingCapacity: true)
-            let (_, result) = self.machine.applyNext(effects: &self.effects)
-            self.settle(waiter, result, now, &work, &foreign)
+    }
+
+    private func carryOut(_ action: Replica.Action, _ news: inout News) {
+        switch action {
+        case .store(let request):
+            invariant(request.snapshot == nil, "nobody sends a snapshot to a group of one")
+            let position = self.storage.append(request.entries, request.hardState)
+            self.stores.append(Store(ticket: request.ticket, position: position))
+        case .apply(let entries, let applied):
+            for entry in entries { self.apply(entry, &news) }
+            self.machine.appliedAll(applied)
+        case .send: unreachable("a group of one has nobody to send to")
+        case .readable, .changed: return
         }
-        self.checkQuota()
-        self.deliverVerdicts(foreign, work)
-        self.dispatch()
+    }
+
+    private func apply(_ entry: Entry, _ news: inout News) {
+        self.effects.removeAll(keepingCapacity: true)
+        // What a start reads again has had its effects; what is to be done follows from the state.
+        let isOld = !self.machine.isReadyLeader
+        let result: CommandResult?
+        do {
+            result = try self.machine.apply(entry, effects: &self.effects)?.result
+        } catch {
+            // A start decodes what it finds, so this is an entry that this process has written.
+            unreachable("a command of ours cannot be read: \(error)")
+        }
+        if isOld { self.effects.removeAll(keepingCapacity: true) }
+        guard let result, let waiter = self.waiters.first, waiter.index == entry.index else {
+            self.actOnEffects(&news)
+            return
+        }
+        _ = self.waiters.popFirst()
+        self.settle(waiter, result, SystemClock.bootTime(), &news)
     }
 
     /// A verdict for a session on another loop.
@@ -95,8 +157,7 @@ extension Node {
 
     /// Tells who waits for an entry, and collects the leases that it brought this node.
     private func settle(
-        _ waiter: Waiter, _ result: CommandResult, _ now: Instant, _ work: inout [LeasedWork],
-        _ foreign: inout [ForeignVerdict]
+        _ waiter: Waiter, _ result: CommandResult, _ now: Instant, _ news: inout News
     ) {
         switch waiter.purpose {
         case .submission(let submission, let body, let tag):
@@ -112,7 +173,8 @@ extension Node {
                 if loop === self.loop {
                     bound.value.decide(verdict)
                 } else {
-                    foreign.append(ForeignVerdict(body: bound, loop: loop, verdict: verdict))
+                    news.foreign.append(
+                        ForeignVerdict(body: bound, loop: loop, verdict: verdict))
                 }
             }
             self.metrics.committed(in: now - waiter.proposedAt)
@@ -124,7 +186,11 @@ extension Node {
         case .answer(let callback): callback(result)
         case .nothing: break
         }
-        for effect in self.effects { self.act(on: effect, &work) }
+        self.actOnEffects(&news)
+    }
+
+    private func actOnEffects(_ news: inout News) {
+        for effect in self.effects { self.act(on: effect, &news.work) }
     }
 
     /// What an applied entry asks this node to do.

@@ -1,9 +1,10 @@
 // NodeStart.swift - from a data directory to a node that takes mail, and back.
 //
-// Start     1 storage finds what is there. 2 The queue is made of the newest checkpoint and the
-//           entries after it; a single voter's entries are all committed. 3 A term of its own is
-//           stored. 4 The session is opened as replayed: leases of the one before are free, and
-//           count as possible duplicates when they are granted again. 5 Ready.
+// Start     1 storage finds what is there. 2 The queue is made of the newest checkpoint; the log
+//           behind it is read. 3 The node stands for election; its vote and the first entry of its
+//           term are stored. With that entry all before it are committed, and applied. 4 The
+//           session is opened as replayed: leases of the one before are free, and count as
+//           possible duplicates when they are granted again. 5 Ready.
 // Stop      new mail is refused, deliveries end, the session is closed (its leases need no
 //           hold-down), a checkpoint is made, the journal is closed.
 
@@ -13,6 +14,7 @@ package import NIOCore
 import Networking
 package import OpenSSL
 package import Primitives
+import Raft
 package import Settings
 import Spool
 package import Storage
@@ -92,32 +94,33 @@ extension RunningNode {
     }
 }
 
-/// The queue as it was when the last process ended.
+/// What the last process left.
 private struct Restored: ~Copyable {
     var queue: MailQueue
-    var index: UInt64
-    var term: UInt64
+    var log: Start
+    /// The commands of the log's entries.
+    var known: [LogEntry]
     /// Of the newest entry or checkpoint; nil: there is none.
     var newest: NodeMeta?
 
     init(_ recovery: Recovery) throws {
-        var index: UInt64 = recovery.checkpoint?.appliedIndex ?? 0
-        var term: UInt64 = recovery.checkpoint?.appliedTerm ?? 0
+        let queue = try Self.checkpointed(recovery)
         var newest = try recovery.checkpoint.map { try NodeMeta.decode($0.meta).0 }
-        var queue = try Self.checkpointed(recovery)
-        var ignored: [Effect] = []
-        for stored in recovery.entries where stored.index > index {
-            let entry = try LogEntry(index: stored.index, term: stored.term, bytes: stored.bytes)
-            _ = queue.apply(
-                entry.command, index: entry.index, stamp: entry.stamp, effects: &ignored)
-            ignored.removeAll(keepingCapacity: true)
-            index = entry.index
-            term = entry.term
-            newest = NodeMeta(stamp: entry.stamp, wall: entry.wall)
+        var log = recovery.log
+        log.configuration =
+            newest?.configuration ?? Configuration(voters: [recovery.identity.incarnation])
+        var known: [LogEntry] = []
+        for entry in log.entries where entry.kind == .normal && !entry.data.isEmpty {
+            known.append(
+                try LogEntry(index: entry.index, term: entry.term, bytes: entry.data))
+        }
+        if let last = known.last {
+            newest = NodeMeta(
+                stamp: last.stamp, wall: last.wall, configuration: log.configuration)
         }
         self.queue = queue
-        self.index = index
-        self.term = term
+        self.log = log
+        self.known = known
         self.newest = newest
     }
 
@@ -139,15 +142,15 @@ private struct Restored: ~Copyable {
         return queue
     }
 
-    /// The machine that goes on from here, in a term of its own.
+    /// The machine that goes on from here.
     consuming func machine(_ recovery: Recovery) -> NodeMachine {
         let now = SystemClock.bootTime()
         let stamp = max(self.queue.time, self.newest?.stamp ?? .zero)
         let stopped = self.newest.map { SystemClock.wallTime() - $0.wall } ?? .zero
         let clock = QueueClock(last: stamp, stopped: stopped, now: now)
-        let term = max(recovery.hardState.term, self.term) + 1
         return NodeMachine(
-            queue: self.queue, index: self.index, indexTerm: self.term, term: term, clock: clock)
+            queue: self.queue, options: Options(id: recovery.identity.incarnation),
+            start: self.log, known: self.known, clock: clock, random: Secrets.randomWord())
     }
 }
 
@@ -235,10 +238,17 @@ extension Node {
     }
 
     fileprivate func begin(_ ready: @escaping @Sendable () -> Void) {
-        self.checkpoint.index = self.machine.appliedIndex
+        self.checkpoint.index = self.machine.applied.index
         self.checkpoint.madeAt = SystemClock.bootTime()
-        self.storage.appendHardState(
-            HardState(term: self.machine.term, vote: self.identity.incarnation))
+        self.whenReady = ready
+        // Alone there is no other to wait for.
+        self.machine.campaign()
+        self.turn()
+    }
+
+    /// This node leads and has applied all that was there.
+    func openSession() {
+        self.phase = .opening
         if self.machine.queue.settings != self.clusterSettings {
             self.propose(Command(.settings(self.clusterSettings)), .nothing)
         }
@@ -256,7 +266,8 @@ extension Node {
                 self.checkQuota()
                 self.startTimers()
                 self.updateObstacle()
-                ready()
+                self.whenReady?()
+                self.whenReady = nil
             })
     }
 

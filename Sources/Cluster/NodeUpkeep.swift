@@ -5,6 +5,7 @@ import MailQueue
 import NIOCore
 import Networking
 import Primitives
+import Raft
 import Spool
 import Storage
 import Synchronization
@@ -84,7 +85,7 @@ extension Node {
         self.metrics.sample(
             due: counts.due, leased: counts.leased, deferred: counts.deferred, held: counts.held,
             leases: counts.leased, isLeader: true, term: self.machine.term,
-            lag: UInt64(self.machine.backlog),
+            lag: self.machine.backlog,
             diskFreeRatio: Double(disk.freeBytes) / Double(max(1, disk.totalBytes)))
     }
 
@@ -105,7 +106,7 @@ extension Node {
     func updateObstacle() {
         let obstacle: Obstacle
         switch self.phase {
-        case .starting: obstacle = .noLeader
+        case .starting, .opening: obstacle = .noLeader
         case .stopping, .stopped: obstacle = .stopping
         case .ready where self.storage.level != .normal: obstacle = .full
         case .ready: obstacle = self.quota.isOver ? .overQuota : .none
@@ -124,7 +125,7 @@ extension Node {
     }
 
     private func checkpointIfWanted(_ now: Instant) {
-        let applied = self.machine.appliedIndex
+        let applied = self.machine.applied.index
         let behind = applied - self.checkpoint.index
         let wanted = self.checkpoint.wanted > self.checkpoint.index
         guard !self.checkpoint.isRunning, behind > 0,
@@ -139,14 +140,16 @@ extension Node {
     /// - Parameter completion: on the node's loop.
     func makeCheckpoint(_ completion: @escaping @Sendable (StorageError?) -> Void) {
         let delta = self.machine.takeDirty()
-        let index = self.machine.appliedIndex
+        let index = self.machine.applied.index
         let changes = self.checkpoint.unsaved + Self.changes(delta)
         self.checkpoint.unsaved = []
         self.checkpoint.isRunning = true
         let meta = CheckpointMeta(
-            appliedIndex: index, appliedTerm: self.machine.appliedTerm,
-            meta: NodeMeta(stamp: self.machine.queue.time, wall: SystemClock.wallTime())
-                .encoded(queue: delta.meta))
+            appliedIndex: index, appliedTerm: self.machine.applied.term,
+            meta: NodeMeta(
+                stamp: self.machine.queue.time, wall: SystemClock.wallTime(),
+                configuration: self.machine.replica.raft.configuration
+            ).encoded(queue: delta.meta))
         self.storage.checkpoint(changes, meta: meta) { error in
             self.loop.execute {
                 self.checkpoint.isRunning = false
@@ -178,12 +181,15 @@ struct NodeMeta {
     /// Queue time and wall clock belong together: after a stop, time goes on by their difference.
     var stamp: QueueTime
     var wall: WallTime
+    /// The members in force at the checkpoint.
+    var configuration: Configuration
 
     func encoded(queue: [UInt8]) -> [UInt8] {
         var writer = ByteWriter(capacity: queue.count + 32)
-        writer.u8(1)
+        writer.u8(2)
         writer.varint(self.stamp.milliseconds)
         writer.varint(UInt64(max(0, self.wall.milliseconds)))
+        self.configuration.encode(into: &writer)
         writer.blob(queue)
         return writer.bytes
     }
@@ -191,11 +197,12 @@ struct NodeMeta {
     /// The node's part and the queue's.
     static func decode(_ bytes: [UInt8]) throws(CodecError) -> (NodeMeta, queue: [UInt8]) {
         var reader = ByteReader(bytes)
-        guard try reader.u8() == 1 else { throw .unknown("meta") }
+        guard try reader.u8() == 2 else { throw .unknown("meta") }
         let stamp = QueueTime(milliseconds: try reader.varint())
         let wall = WallTime(milliseconds: Int64(truncatingIfNeeded: try reader.varint()))
+        let configuration = try Configuration(from: &reader)
         let queue = try reader.blob(atMost: 1 << 30)
         try reader.finish()
-        return (NodeMeta(stamp: stamp, wall: wall), queue)
+        return (NodeMeta(stamp: stamp, wall: wall, configuration: configuration), queue)
     }
 }

@@ -10,7 +10,7 @@ import Spool
 
 struct IdentityFile {
     private static let magic: UInt64 = 0x3130_4449_4F54_5350
-    private static let format: UInt32 = 1
+    private static let format: UInt32 = 2
     private static let placeBytes = 512
     private static let nameBytesMax = 255
 

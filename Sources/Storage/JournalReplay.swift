@@ -2,12 +2,15 @@
 //
 // Takes     the segments in their order.
 // Gives     hard state, log entries, notes, the index of bodies; what must be written again.
-// Durable   D is the greatest `durableBefore` of any batch. Damage beyond D is a torn tail: dropped
-//           from the first bad byte on. Damage up to D is corruption: of a body, one copy; of the
-//           log or hard state, the node's word: `.quarantined`.
+// Durable   D is the greatest `durableBefore` of any batch. The batch beyond D, if it is whole, is
+//           written again; damaged, it is a torn tail: dropped as a whole, since nothing in it was
+//           promised, and sound records of an earlier use of the file may stand among its own.
+//           Damage up to D is corruption: of a body, one copy; of the log or hard state, the
+//           node's word: `.quarantined`.
 
 import Glibc
 import Primitives
+import Raft
 import Spool
 
 /// Reads one segment after the other; one of them in memory at a time.
@@ -20,11 +23,8 @@ struct JournalReplay {
 
     private let files: any FileSystem
     private let bodies: Bodies
-    /// Entries up to here are in the checkpoint.
-    private let appliedIndex: UInt64
-
-    private(set) var hardState = HardState.initial
-    private(set) var entries: [StoredEntry] = []
+    /// Entries and hard state.
+    private(set) var log: LogReplay
     private(set) var notes: [OutcomeNote] = []
     private(set) var damage: [Damage] = []
     private(set) var contents: [UInt64: SegmentContents] = [:]
@@ -38,11 +38,11 @@ struct JournalReplay {
     private(set) var lastIdentity: (node: NodeName, incarnation: Incarnation)?
 
     init(
-        files: any FileSystem, options: StorageOptions, bodies: Bodies, appliedIndex: UInt64
+        files: any FileSystem, options: StorageOptions, bodies: Bodies, applied: LogPosition
     ) {
         self.files = files
         self.bodies = bodies
-        self.appliedIndex = appliedIndex
+        self.log = LogReplay(applied: applied)
         self.carried = PendingBuffer(capacity: options.segmentBytes)
     }
 
@@ -69,7 +69,7 @@ struct JournalReplay {
                 if batch.number <= durable {
                     try self.replay(batch, bytes, segment)
                 } else {
-                    self.carry(batch, bytes, segment)
+                    try self.carry(batch, bytes, segment)
                 }
             }
             self.contents[segment.number] = self.current
@@ -209,14 +209,15 @@ struct JournalReplay {
 
     // MARK: Beyond D.
 
-    /// Keeps what is sound; it will be written again.
+    /// Keeps a batch that is whole; it will be written again.
     private mutating func carry(
         _ batch: ScannedBatch, _ bytes: UnsafeRawBufferPointer, _ segment: Segment
-    ) {
+    ) throws(StorageError) {
         if let first = batch.damage.first {
             self.note(.tornTail, segment.file.path, first.offset)
+            return
         }
-        for record in batch.beforeDamage {
+        for record in batch.records {
             switch record.kind {
             case .identity, .logBase: continue
             case .entry, .hardState, .chunk, .bodyEnd, .body, .abandoned, .note: break
@@ -226,11 +227,7 @@ struct JournalReplay {
                 sealed: UnsafeRawBufferPointer(
                     rebasing: bytes[record.offset..<record.offset + record.bytes]),
                 crc: record.crc)
-            do {
-                try self.take(record, bytes, segment, moved: mark)
-            } catch {
-                unreachable("records beyond D refuse nothing: \(error)")
-            }
+            try self.take(record, bytes, segment, moved: mark)
         }
     }
 
@@ -247,12 +244,19 @@ struct JournalReplay {
             kind: .body, offset: at, length: UInt32(record.bytes), stream: 0,
             tag: Tag(session: .none, sequence: 0))
         switch record.kind {
-        case .entry where record.payload >= 16:
-            try self.take(entry: content, p, segment, record, isCarried: moved != nil)
+        case .entry:
+            try self.take(entry: content, segment, record, isCarried: moved != nil)
             return
-        case .hardState where record.payload == 16:
-            self.hardState = HardState(term: p.u64(0), vote: Incarnation(raw: p.u64(8)))
+        case .hardState:
+            guard let state = HardStateRecord.read(content) else {
+                throw .quarantined(
+                    file: segment.file.path, offset: record.offset, what: "term and vote")
+            }
+            self.log.take(state)
             if moved != nil { self.carried.hardStates += 1 }
+            return
+        case .logBase where record.payload == 16:
+            self.log.take(base: LogPosition(term: p.u64(8), index: p.u64(0)))
             return
         case .identity where record.payload >= 24:
             let name = String(decoding: content[24...], as: UTF8.self)
@@ -274,8 +278,7 @@ struct JournalReplay {
             mark.kind = .note
             mark.tag = Tag(session: SessionID(raw: p.u64(0)), sequence: p.u64(8))
             self.notes.append(OutcomeNote(tag: mark.tag, bytes: Array(content[16...])))
-        case .entry, .hardState, .identity, .chunk, .abandoned, .note, .logBase:
-            return
+        case .identity, .chunk, .abandoned, .note, .logBase: return
         }
         if moved != nil {
             self.carried.marks.append(mark)
@@ -286,26 +289,19 @@ struct JournalReplay {
     }
 
     private mutating func take(
-        entry content: UnsafeRawBufferPointer, _ p: UnsafeRawPointer, _ segment: Segment,
-        _ record: ScannedRecord, isCarried: Bool
+        entry content: UnsafeRawBufferPointer, _ segment: Segment, _ record: ScannedRecord,
+        isCarried: Bool
     ) throws(StorageError) {
-        let index = p.u64(0)
+        guard let entry = EntryRecord.read(content, for: self.log) else {
+            throw .quarantined(
+                file: segment.file.path, offset: record.offset, what: "a log entry's kind")
+        }
         if isCarried {
             self.carried.entries += 1
-            self.carried.lastEntryIndex = max(self.carried.lastEntryIndex, index)
+            self.carried.lastEntryIndex = max(self.carried.lastEntryIndex, entry.index)
         } else {
-            self.current.lastEntryIndex = max(self.current.lastEntryIndex, index)
+            self.current.lastEntryIndex = max(self.current.lastEntryIndex, entry.index)
         }
-        guard index > self.appliedIndex else { return }
-        // An entry that comes again replaces what was there from it on.
-        while let last = self.entries.last, last.index >= index { self.entries.removeLast() }
-        let expected = (self.entries.last?.index ?? self.appliedIndex) + 1
-        guard index == expected || isCarried else {
-            throw .quarantined(
-                file: segment.file.path, offset: record.offset, what: "log entries before this one")
-        }
-        guard index == expected else { return }
-        self.entries.append(
-            StoredEntry(index: index, term: p.u64(8), bytes: Array(content[16...])))
+        self.log.take(entry)
     }
 }

@@ -7,6 +7,7 @@
 
 import Glibc
 import Primitives
+import Raft
 import Spool
 import Synchronization
 
@@ -14,7 +15,7 @@ import Synchronization
 struct Preamble: Sendable {
     var identity: NodeIdentity
     var hardState: HardState
-    var logBase: (index: UInt64, term: UInt64)
+    var logBase: LogPosition
 }
 
 /// Confined to its thread, and to the one that opens the storage before it starts.
@@ -164,8 +165,8 @@ final class JournalWriter {
     private func fillPreamble() {
         let preamble = self.preamble.withLock { $0 }
         self.front.appendIdentity(preamble.identity)
-        self.front.appendHardState(preamble.hardState)
-        self.front.appendLogBase(index: preamble.logBase.index, term: preamble.logBase.term)
+        self.front.append(preamble.hardState)
+        self.front.append(logBase: preamble.logBase)
     }
 
     /// The life of the thread.

@@ -11,6 +11,7 @@
 
 import Glibc
 import Primitives
+import Raft
 import Spool
 import Synchronization
 
@@ -65,29 +66,15 @@ final class Lanes: @unchecked Sendable {
 
     // MARK: Any thread.
 
-    func entry(index: UInt64, term: UInt64, _ bytes: UnsafeRawBufferPointer) -> UInt64 {
-        let payload = 16 + bytes.count
+    /// Entries in their order, then the hard state: what is torn off the end was promised last.
+    func log(_ entries: [Entry], _ hardState: HardState?) -> UInt64 {
         let position = self.monitor.withLock { s -> UInt64 in
-            guard let buffer = self.control(&s, payload) else { return s.position }
-            buffer.append(.entry, payload: payload) { p in
-                p.put(index, 0)
-                p.put(term, 8)
-                if let source = bytes.baseAddress { memcpy(p + 16, source, bytes.count) }
+            for entry in entries {
+                let payload = EntryRecord.headerBytes + entry.data.count
+                self.control(&s, payload)?.appendEntry(entry)
             }
-            buffer.entries += 1
-            buffer.lastEntryIndex = max(buffer.lastEntryIndex, index)
-            s.wanted = true
-            return s.position
-        }
-        self.monitor.signal()
-        return position
-    }
-
-    func hardState(_ state: HardState) -> UInt64 {
-        let position = self.monitor.withLock { s -> UInt64 in
-            guard let buffer = self.control(&s, 16) else { return s.position }
-            buffer.appendHardState(state)
-            s.wanted = true
+            if let hardState { self.control(&s, HardStateRecord.bytes)?.append(hardState) }
+            s.wanted = s.wanted || !entries.isEmpty || hardState != nil
             return s.position
         }
         self.monitor.signal()

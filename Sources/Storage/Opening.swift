@@ -5,17 +5,17 @@
 
 import Glibc
 import Primitives
+package import Raft
 import Spool
 
 /// What a start found.
 package struct Recovery: Sendable {
     package var identity: NodeIdentity
-    package var hardState: HardState
     /// Nil: there was never one.
     package var checkpoint: CheckpointMeta?
-    /// Entries after the checkpoint, in order and without a gap. On a single voter all of them
-    /// are committed: they are durable now.
-    package var entries: [StoredEntry]
+    /// The log behind the checkpoint, all of it durable; without the configuration, which the
+    /// checkpoint's own bytes know.
+    package var log: Start
     package var notes: [OutcomeNote]
     package var damage: [Damage]
     /// Bodies in the index.
@@ -26,12 +26,11 @@ package struct Recovery: Sendable {
 
     init(
         identity: NodeIdentity, checkpoint: CheckpointMeta?, replay: JournalReplay,
-        damage: [Damage], bodies: Int, isNew: Bool, rows: CheckpointFile
+        log: Start, damage: [Damage], bodies: Int, isNew: Bool, rows: CheckpointFile
     ) {
         self.identity = identity
-        self.hardState = replay.hardState
         self.checkpoint = checkpoint
-        self.entries = replay.entries
+        self.log = log
         self.notes = replay.notes
         self.damage = damage + replay.damage
         self.bodies = bodies
@@ -123,19 +122,20 @@ struct Opening {
         try old.load(&damage)
         var replay = JournalReplay(
             files: self.files, options: self.options, bodies: bodies,
-            appliedIndex: checkpoint?.appliedIndex ?? 0)
+            applied: checkpoint?.applied ?? .zero)
         let found = try self.segments(pool)
         for file in found { bodies.add(file) }
         try replay.run(found)
         if let last = replay.lastIdentity, last != (identity.node, identity.incarnation) {
             throw StorageError.otherNode(found: last.node, expected: identity.node)
         }
+        let log = try self.start(replay, pool)
         self.seal(found, replay, pool)
         let writer = JournalWriter(
             pool: pool, bodies: bodies,
             preamble: Preamble(
-                identity: identity, hardState: replay.hardState,
-                logBase: (checkpoint?.appliedIndex ?? 0, checkpoint?.appliedTerm ?? 0)),
+                identity: identity, hardState: log.hardState,
+                logBase: checkpoint?.applied ?? .zero),
             segment: (found.map(\.id.number).max() ?? 0) + 1, batch: replay.lastBatch + 1,
             previousCRC: replay.lastCRC)
         try writer.write(PendingBatch(bulk: nil, control: replay.carried))
@@ -151,9 +151,19 @@ struct Opening {
         return (
             storage,
             Recovery(
-                identity: identity, checkpoint: checkpoint, replay: replay, damage: damage,
-                bodies: bodies.count, isNew: isNew, rows: rows)
+                identity: identity, checkpoint: checkpoint, replay: replay, log: log,
+                damage: damage, bodies: bodies.count, isNew: isNew, rows: rows)
         )
+    }
+
+    /// What the member starts from.
+    private func start(_ replay: JournalReplay, _ pool: SegmentPool) throws(StorageError) -> Start {
+        do {
+            return try replay.log.start(configuration: Configuration())
+        } catch {
+            throw .quarantined(
+                file: pool.journal, offset: 0, what: "log entries behind the checkpoint")
+        }
     }
 
     /// On a full disk SQLite gets a part of the reserve for its own journal.

@@ -2,6 +2,7 @@
 
 import Glibc
 import Primitives
+import Raft
 import Spool
 
 /// What the index must learn once a record is durable.
@@ -95,10 +96,27 @@ final class PendingBuffer {
 
 /// Payloads that the journal itself knows.
 extension PendingBuffer {
-    func appendHardState(_ state: HardState) {
-        self.append(.hardState, payload: 16) { p in
+    func appendEntry(_ entry: Entry) {
+        let payload = EntryRecord.headerBytes + entry.data.count
+        self.append(.entry, payload: payload) { p in
+            p.put(entry.index, 0)
+            p.put(entry.term, 8)
+            p.put(entry.kind.rawValue, 16)
+            entry.data.withUnsafeBytes { bytes in
+                if let source = bytes.baseAddress {
+                    memcpy(p + EntryRecord.headerBytes, source, bytes.count)
+                }
+            }
+        }
+        self.entries += 1
+        self.lastEntryIndex = max(self.lastEntryIndex, entry.index)
+    }
+
+    func append(_ state: HardState) {
+        self.append(.hardState, payload: HardStateRecord.bytes) { p in
             p.put(state.term, 0)
             p.put(state.vote.raw, 8)
+            p.put(state.commit, 16)
         }
         self.hardStates += 1
         self.hardState = state
@@ -116,10 +134,10 @@ extension PendingBuffer {
         }
     }
 
-    func appendLogBase(index: UInt64, term: UInt64) {
+    func append(logBase: LogPosition) {
         self.append(.logBase, payload: 16) { p in
-            p.put(index, 0)
-            p.put(term, 8)
+            p.put(logBase.index, 0)
+            p.put(logBase.term, 8)
         }
     }
 }

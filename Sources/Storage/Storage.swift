@@ -9,6 +9,7 @@
 // See       Docs/StorageFormat.md, Docs/Invariants.md 1, 3, 8, 9.
 
 package import Primitives
+package import Raft
 package import Spool
 import Synchronization
 
@@ -41,18 +42,14 @@ package final class Storage: Sendable {
 
     // MARK: Appending. Any thread; a lock for as long as the bytes are copied.
 
-    /// Appends a log entry and wakes the writer.
+    /// Appends entries of the log, then the hard state if there is one, and wakes the writer. An
+    /// entry replaces the one of its index and all behind.
     ///
-    /// - Returns: its position; durable after every body whose end was appended before it.
+    /// - Returns: the position of the last record; durable after every body whose end was appended
+    ///   before it. With nothing to append: the last position given.
     @discardableResult
-    package func appendEntry(index: UInt64, term: UInt64, _ bytes: [UInt8]) -> UInt64 {
-        bytes.withUnsafeBytes { self.core.lanes.entry(index: index, term: term, $0) }
-    }
-
-    /// Appends term and vote and wakes the writer.
-    @discardableResult
-    package func appendHardState(_ state: HardState) -> UInt64 {
-        self.core.lanes.hardState(state)
+    package func append(_ entries: [Entry], _ hardState: HardState? = nil) -> UInt64 {
+        self.core.lanes.log(entries, hardState)
     }
 
     /// Notes an outcome before it is proposed; is written with whatever comes next.

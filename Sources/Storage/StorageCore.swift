@@ -100,7 +100,7 @@ final class StorageCore: @unchecked Sendable {
 
     func checkpointed(_ meta: CheckpointMeta) {
         self.checkpointedIndex.store(meta.appliedIndex, ordering: .releasing)
-        self.writer.preamble.withLock { $0.logBase = (meta.appliedIndex, meta.appliedTerm) }
+        self.writer.preamble.withLock { $0.logBase = meta.applied }
         self.running.withLock { $0.keeper }?.signal()
     }
 

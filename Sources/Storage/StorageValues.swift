@@ -1,6 +1,7 @@
 // StorageValues.swift - options, what a start finds, and what the node is told.
 
 package import Primitives
+import Raft
 package import Spool
 
 /// Sizes and limits. The defaults are the product's; tests use small ones.
@@ -50,30 +51,6 @@ package struct NodeIdentity: Equatable, Sendable {
         self.incarnation = incarnation
         self.cluster = cluster
         self.boot = boot
-    }
-}
-
-/// Term and vote: one record, one checksum, one write.
-package struct HardState: Equatable, Sendable {
-    package var term: UInt64
-    /// `Incarnation(raw: 0)`: no vote in this term.
-    package var vote: Incarnation
-    package init(term: UInt64, vote: Incarnation) {
-        self.term = term
-        self.vote = vote
-    }
-    package static let initial = HardState(term: 0, vote: Incarnation(raw: 0))
-}
-
-/// One entry of the log as it lies in the journal.
-package struct StoredEntry: Equatable, Sendable {
-    package var index: UInt64
-    package var term: UInt64
-    package var bytes: [UInt8]
-    package init(index: UInt64, term: UInt64, bytes: [UInt8]) {
-        self.index = index
-        self.term = term
-        self.bytes = bytes
     }
 }
 
@@ -144,6 +121,8 @@ package struct CheckpointMeta: Equatable, Sendable {
         self.appliedTerm = appliedTerm
         self.meta = meta
     }
+
+    var applied: LogPosition { LogPosition(term: self.appliedTerm, index: self.appliedIndex) }
 }
 
 /// One change to the checkpoint's rows; nil: the row is deleted.

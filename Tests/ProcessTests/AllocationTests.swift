@@ -51,7 +51,7 @@ extension ProcessTests {
         private static let manyMessages = 6000
         /// Pools fill, tables grow, connections to the sink open.
         private static let firstMessages = 1000
-        private static let rounds = 2
+        private static let rounds = 3
 
         /// Allocations per message, to a tenth.
         private static func measure(_ path: Path, _ folder: Folder) throws -> Double {
@@ -80,17 +80,17 @@ extension ProcessTests {
                 return calls
             }
             _ = try calls(Self.firstMessages)
-            var many = 0
-            var few = 0
+            var perMessage: [Double] = []
             for _ in 0..<Self.rounds {
-                few += try calls(Self.fewMessages)
-                many += try calls(Self.manyMessages)
+                let few = try calls(Self.fewMessages)
+                let many = try calls(Self.manyMessages)
+                perMessage.append(
+                    Double(many - few) / Double(Self.manyMessages - Self.fewMessages))
             }
             try relay.stop()
             sink?.stop()
-            let messages = Self.rounds * (Self.manyMessages - Self.fewMessages)
-            let perMessage = Double(many - few) / Double(messages)
-            return (perMessage * 10).rounded() / 10
+            // A checkpoint, once a minute, falls into one of them on a slow machine.
+            return (perMessage.sorted()[Self.rounds / 2] * 10).rounded() / 10
         }
 
         private static func send(_ messages: Int, to port: Int) throws {

@@ -2,6 +2,7 @@
 
 import Foundation
 import Primitives
+import Raft
 import Spool
 import Testing
 
@@ -48,14 +49,14 @@ struct DamageTests {
                 for i in cut..<b.count { b[i] = 0 }
             }
             // The third batch is the last: entries one and two are known to be synced.
-            let found = rig.recovery.entries.map(\.index)
+            let found = rig.recovery.log.entries.map(\.index)
             #expect(found == [1, 2], "cut at \(cut)")
             rig.expectBody(1, 100)
             rig.expectBody(2, 100)
             rig.close()
             // What was kept is as good as new: a second start finds the same and no damage.
             let again = try Rig(rig.directory)
-            #expect(again.recovery.entries.map(\.index) == [1, 2])
+            #expect(again.recovery.log.entries.map(\.index) == [1, 2])
             #expect(!again.recovery.damage.contains { $0.kind != .tornTail })
             again.expectBody(2, 100)
         }
@@ -66,7 +67,7 @@ struct DamageTests {
         var kept = 0
         for i in stride(from: ends[1], to: ends[2], by: 9) {
             let rig = try self.start(directory, bytes) { $0[i] ^= 0x04 }
-            let found = rig.recovery.entries.map(\.index)
+            let found = rig.recovery.log.entries.map(\.index)
             #expect(found == [1, 2] || found == [1, 2, 3], "byte \(i)")
             if found.count == 3 {
                 kept += 1
@@ -86,7 +87,7 @@ struct DamageTests {
         for i in stride(from: 0, to: ends[1], by: 13) {
             do {
                 let rig = try self.start(directory, bytes) { $0[i] ^= 0x40 }
-                #expect(rig.recovery.entries.map(\.index) == [1, 2, 3], "byte \(i)")
+                #expect(rig.recovery.log.entries.map(\.index) == [1, 2, 3], "byte \(i)")
                 for n in 1...3 {
                     switch rig.read(tag(n)) {
                     case .success(let body): #expect(body.content == content(n, 100), "byte \(i)")
@@ -110,7 +111,7 @@ struct DamageTests {
     @Test func `a lost header is made good by what the next batch says of the records`() throws {
         let (directory, _, bytes, ends) = try self.journal()
         let rig = try self.start(directory, bytes) { $0[ends[0] + 20] ^= 1 }
-        #expect(rig.recovery.entries.map(\.index) == [1, 2, 3])
+        #expect(rig.recovery.log.entries.map(\.index) == [1, 2, 3])
         #expect(rig.recovery.damage.map(\.kind) == [.batchHeader])
         rig.expectBody(2, 100)
     }
@@ -145,7 +146,7 @@ struct DamageTests {
         try Data(bytes).write(
             to: URL(fileURLWithPath: copy.path + "/data/journal/00000002.seg"))
         let rig = try Rig(copy)
-        #expect(rig.recovery.entries.map(\.index) == [1, 2, 3])
+        #expect(rig.recovery.log.entries.map(\.index) == [1, 2, 3])
         #expect(rig.recovery.bodies == 3)
         #expect(ends.count == 3)
     }

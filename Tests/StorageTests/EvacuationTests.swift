@@ -2,6 +2,7 @@
 
 import Foundation
 import Primitives
+import Raft
 import Spool
 import Testing
 
@@ -245,14 +246,14 @@ struct EvacuationTests {
         let rig = try Rig()
         rig.told.change { $0.live = 0 }
         rig.told.change { s in s.garbage = Set((1...100).map { tag($0 * 2 + 1) }) }
-        rig.storage.appendHardState(HardState(term: 9, vote: Incarnation(raw: 3)))
+        rig.storage.append([], HardState(term: 9, vote: Incarnation(raw: 3), commit: 0))
         self.fill(rig)
         #expect(rig.checkpoint([], index: 100) == nil)
         #expect(self.settled(rig))
         rig.close()
         let next = try Rig(rig.directory)
-        #expect(next.recovery.hardState == HardState(term: 9, vote: Incarnation(raw: 3)))
-        #expect(next.recovery.entries.isEmpty)
+        #expect(next.recovery.log.hardState.term == 9 && next.recovery.log.hardState.vote.raw == 3)
+        #expect(next.recovery.log.entries.isEmpty)
         #expect(next.recovery.checkpoint?.appliedIndex == 100)
     }
 }

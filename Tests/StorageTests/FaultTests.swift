@@ -3,6 +3,7 @@
 import Foundation
 import Glibc
 import Primitives
+import Raft
 import Spool
 import Testing
 
@@ -39,7 +40,7 @@ struct FaultTests {
     ) throws {
         let rig = try Rig(directory)
         let first = Int(rig.recovery.checkpoint?.appliedIndex ?? 0)
-        let last = Int(rig.recovery.entries.last?.index ?? UInt64(first))
+        let last = Int(rig.recovery.log.entries.last?.index ?? UInt64(first))
         #expect(last >= acknowledged.entries, "\(note)")
         #expect(last <= acknowledged.proposed, "\(note)")
         for (n, count) in acknowledged.bodies {
@@ -48,8 +49,8 @@ struct FaultTests {
             let isThere = rig.read(tag(n)) == .success(expected)
             #expect(isThere, "\(note), body \(n)")
         }
-        for entry in rig.recovery.entries {
-            #expect(entry.bytes == Array("entry \(entry.index)".utf8), "\(note)")
+        for entry in rig.recovery.log.entries {
+            #expect(entry.data == Array("entry \(entry.index)".utf8), "\(note)")
         }
         #expect(rig.told.monitor.withLock { $0.fault } == nil, "\(note)")
     }
@@ -137,7 +138,7 @@ struct FaultTests {
         #expect(rig.durable(rig.entry(1)))
         rig.close()
         let next = try Rig(rig.directory)
-        #expect(next.recovery.entries.count == 1)
+        #expect(next.recovery.log.entries.count == 1)
         next.expectBody(1, 9001)
     }
 
@@ -155,10 +156,10 @@ struct FaultTests {
             let files = FaultyFiles()
             let rig = try Rig(directory, files: files)
             let last = Int(
-                rig.recovery.entries.last?.index ?? rig.recovery.checkpoint?.appliedIndex ?? 0)
+                rig.recovery.log.entries.last?.index ?? rig.recovery.checkpoint?.appliedIndex ?? 0)
             #expect(last >= durableEntries)
-            for entry in rig.recovery.entries {
-                #expect(entries[Int(entry.index)] == entry.bytes)
+            for entry in rig.recovery.log.entries {
+                #expect(entries[Int(entry.index)] == entry.data)
             }
             for (n, count) in bodies where !garbage.contains(n) { rig.expectBody(n, count) }
             rig.told.change { $0.garbage = Set(garbage.map { tag($0) }) }

@@ -2,6 +2,7 @@
 
 import Foundation
 import Primitives
+import Raft
 import Spool
 import Synchronization
 import Testing
@@ -186,8 +187,10 @@ final class Rig {
 
     @discardableResult
     func entry(_ index: Int, _ bytes: [UInt8]? = nil) -> UInt64 {
-        self.storage.appendEntry(
-            index: UInt64(index), term: 1, bytes ?? Array("entry \(index)".utf8))
+        self.storage.append([
+            Entry(
+                term: 1, index: UInt64(index), data: bytes ?? Array("entry \(index)".utf8))
+        ])
     }
 
     /// Waits until `position` is durable; false when the storage is faulty.

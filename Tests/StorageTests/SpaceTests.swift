@@ -2,6 +2,7 @@
 
 import Foundation
 import Primitives
+import Raft
 import Spool
 import Testing
 
@@ -33,7 +34,7 @@ struct CheckpointTests {
             next.recovery.checkpoint
                 == CheckpointMeta(appliedIndex: 5, appliedTerm: 1, meta: [7]))
         #expect(try self.rows(next) == [[1]: [11, 12], [2]: []])
-        #expect(next.recovery.entries.map(\.index) == [6, 7])
+        #expect(next.recovery.log.entries.map(\.index) == [6, 7])
     }
 
     @Test func `a damaged checkpoint is refused, not taken for an empty one`() throws {
@@ -88,7 +89,7 @@ struct SpaceTests {
             #expect(rig.durable(entry))
             rig.close()
             let next = try Rig(rig.directory)
-            #expect(next.recovery.entries.count == 1 && next.recovery.damage.isEmpty)
+            #expect(next.recovery.log.entries.count == 1 && next.recovery.damage.isEmpty)
             guard case .success = next.read(tag(5)) else {
                 Issue.record("the body is not there")
                 continue
@@ -114,7 +115,7 @@ struct SpaceTests {
         var options = smallOptions()
         options.lowWaterBytes = 1
         let rig = try Rig(directory, options: options, files: files)
-        #expect(rig.recovery.entries.count == 1)
+        #expect(rig.recovery.log.entries.count == 1)
         #expect(rig.told.until { ($0.levels.last ?? .normal) >= .low })
         rig.told.change { $0.live = 1 }
         // Far more entries than the spare files hold: checkpoints give the space back.

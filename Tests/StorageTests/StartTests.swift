@@ -2,6 +2,7 @@
 
 import Foundation
 import Primitives
+import Raft
 import Spool
 import Testing
 
@@ -14,7 +15,7 @@ struct StartTests {
         #expect(rig.recovery.isNew)
         #expect(rig.recovery.identity.boot == 1)
         #expect(rig.recovery.identity.incarnation == Incarnation(raw: 7))
-        #expect(rig.recovery.checkpoint == nil && rig.recovery.entries.isEmpty)
+        #expect(rig.recovery.checkpoint == nil && rig.recovery.log.entries.isEmpty)
         rig.close()
         for boot in 2...5 {
             let next = try Rig(rig.directory)
@@ -58,7 +59,7 @@ struct StartTests {
 
     @Test func `what was durable is there after a start, in order`() throws {
         let rig = try Rig()
-        rig.storage.appendHardState(HardState(term: 5, vote: Incarnation(raw: 7)))
+        rig.storage.append([], HardState(term: 5, vote: Incarnation(raw: 7), commit: 4))
         rig.body(1, 3000)
         rig.streamed(2, 30_000)
         rig.storage.appendNote(tag(50), [1, 2, 3])
@@ -69,9 +70,10 @@ struct StartTests {
         rig.close()
         for _ in 0..<2 {
             let next = try Rig(rig.directory)
-            #expect(next.recovery.hardState == HardState(term: 5, vote: Incarnation(raw: 7)))
-            #expect(next.recovery.entries.map(\.index) == Array(1...10))
-            #expect(next.recovery.entries.first?.bytes == Array("entry 1".utf8))
+            let hardState = HardState(term: 5, vote: Incarnation(raw: 7), commit: 4)
+            #expect(next.recovery.log.hardState == hardState)
+            #expect(next.recovery.log.entries.map(\.index) == Array(1...10))
+            #expect(next.recovery.log.entries.first?.data == Array("entry 1".utf8))
             #expect(next.recovery.notes == [OutcomeNote(tag: tag(50), bytes: [1, 2, 3])])
             #expect(next.recovery.bodies == 3)
             next.expectBody(1, 3000)
@@ -85,11 +87,11 @@ struct StartTests {
     @Test func `an entry that comes again replaces what followed`() throws {
         let rig = try Rig()
         for i in 1...5 { rig.entry(i) }
-        #expect(rig.durable(rig.storage.appendEntry(index: 3, term: 2, [9])))
+        #expect(rig.durable(rig.storage.append([Entry(term: 2, index: 3, data: [9])])))
         rig.close()
         let next = try Rig(rig.directory)
-        #expect(next.recovery.entries.map(\.index) == [1, 2, 3])
-        #expect(next.recovery.entries.last?.term == 2)
+        #expect(next.recovery.log.entries.map(\.index) == [1, 2, 3])
+        #expect(next.recovery.log.entries.last?.term == 2)
     }
 
     @Test func `starting over and over needs no more space`() throws {

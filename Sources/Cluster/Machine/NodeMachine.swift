@@ -1,48 +1,59 @@
 // NodeMachine.swift - the node's decisions: what is proposed, in which order it is applied.
 //
-// Takes     commands, readings of the clocks, the news that entries are committed.
-// Gives     log entries to append, results and effects in log order.
+// Takes     commands, readings of the clocks, the news that entries are stored.
+// Gives     what is to be stored, sent and applied; results and effects in log order.
 // Never     disk, sockets, clocks, promises: `Node` has those.
-// See       MailQueue.apply (what a command does), QueueClock (stamps).
+// See       Replica (agreement), MailQueue.apply (what a command does), QueueClock (stamps).
 
 package import MailQueue
 package import Primitives
+package import Raft
 
-/// The pure composite of queue, log view and session. One voter: what is durable is committed.
+/// The pure composite of agreement, queue and session.
 package struct NodeMachine: ~Copyable {
     package private(set) var queue: MailQueue
+    package private(set) var replica: Replica
     private var clock: QueueClock
-    /// Entries proposed and not yet applied, in index order.
-    private var pending = RingBuffer<LogEntry>(capacity: 256)
-    package private(set) var lastIndex: UInt64
-    package private(set) var appliedIndex: UInt64
-    package private(set) var appliedTerm: UInt64
-    package let term: UInt64
+    /// Entries whose command is known without being decoded, in index order: those that this node
+    /// proposed, and those that a start has read.
+    private var known = RingBuffer<LogEntry>(capacity: 256)
+    package private(set) var applied: LogPosition
     /// `.none` until the node's OpenSession has been applied.
     package private(set) var session = SessionID.none
     private var nextSequence: UInt64 = 1
     private var acknowledgements = Acknowledgements()
+    private var writer = ByteWriter(capacity: 4096)
 
     /// - Parameters:
-    ///   - queue: the state at `index`; everything up to there is applied.
-    ///   - term: greater than that of every entry so far.
+    ///   - queue: the state at `start.applied`.
+    ///   - known: the commands of `start.entries`, in index order.
     package init(
-        queue: consuming MailQueue, index: UInt64, indexTerm: UInt64, term: UInt64,
-        clock: QueueClock
+        queue: consuming MailQueue, options: Options, start: Start, known: [LogEntry],
+        clock: QueueClock, random: UInt64
     ) {
         self.queue = queue
-        self.lastIndex = index
-        self.appliedIndex = index
-        self.appliedTerm = indexTerm
-        self.term = term
+        self.applied = start.base
+        invariant(start.base.index == start.applied, "a start begins at its checkpoint")
+        self.replica = Replica(options, start: start, random: random)
         self.clock = clock
+        for entry in known { self.known.append(entry) }
     }
 
     /// Queue time at `now`.
     package func queueTime(at now: Instant) -> QueueTime { self.clock.reading(at: now) }
 
-    /// Entries proposed and not yet applied.
-    package var backlog: Int { self.pending.count }
+    /// Entries in the log and not yet applied.
+    package var backlog: UInt64 { self.replica.raft.lastIndex - self.applied.index }
+
+    package var term: UInt64 { self.replica.raft.term }
+
+    /// Whether this node leads and has applied all that was committed before its term: only then
+    /// does its state tell what to propose.
+    package var isReadyLeader: Bool {
+        self.replica.raft.role == .leader && self.applied.term == self.replica.raft.term
+    }
+
+    // MARK: The session's commands.
 
     /// The next tag of the own session; nil without an open session.
     package mutating func drawTag() -> Tag? {
@@ -65,39 +76,6 @@ package struct NodeMachine: ~Copyable {
         if tag.session == self.session { self.acknowledgements.add(tag.sequence) }
     }
 
-    /// The entry for `command`: append it to the journal; its turn to be applied comes when it is
-    /// durable.
-    package mutating func propose(_ command: Command, now: Instant, wall: WallTime) -> LogEntry {
-        self.lastIndex += 1
-        let entry = LogEntry(
-            index: self.lastIndex, term: self.term, stamp: self.clock.stamp(at: now), wall: wall,
-            command: command)
-        self.pending.append(entry)
-        return entry
-    }
-
-    /// Applies the oldest entry not yet applied, which is committed now.
-    package mutating func applyNext(
-        effects: inout [Effect]
-    ) -> (entry: LogEntry, result: CommandResult) {
-        guard let entry = self.pending.popFirst() else { unreachable("commit without an entry") }
-        let result = self.queue.apply(
-            entry.command, index: entry.index, stamp: entry.stamp, effects: &effects)
-        self.appliedIndex = entry.index
-        self.appliedTerm = entry.term
-        if case .openSession(let open) = entry.command.action,
-            case .sessionOpened(let id) = result, open.nonce == self.openNonce
-        {
-            self.session = id
-            self.nextSequence = 1
-            self.acknowledgements = Acknowledgements()
-        } else if let origin = entry.command.origin, origin.session == self.session {
-            // The proposer is this node: the result is known with the apply.
-            self.acknowledgements.add(origin.sequence)
-        }
-        return (entry, result)
-    }
-
     /// Tells the machine's own OpenSession from an older one that is replayed.
     private var openNonce: UInt64 = 0
 
@@ -106,6 +84,95 @@ package struct NodeMachine: ~Copyable {
         return Command(.openSession(open))
     }
 
+    // MARK: Agreement.
+
+    /// Puts `command` into the log of this node, which leads.
+    ///
+    /// - Returns: its index; nil: this node does not lead, or takes nothing now.
+    package mutating func propose(
+        _ command: Command, now: Instant, wall: WallTime
+    ) -> UInt64? {
+        guard self.replica.raft.role == .leader else { return nil }
+        let entry = LogEntry(
+            index: self.replica.raft.lastIndex + 1, term: self.term,
+            stamp: self.clock.stamp(at: now), wall: wall, command: command)
+        do {
+            self.writer.bytes.removeAll(keepingCapacity: true)
+            entry.encode(into: &self.writer)
+            // A copy of just its size: it stays in the log's memory for a while.
+            try self.replica.propose(
+                self.writer.bytes.withUnsafeBytes { Array($0) }, onlyInTerm: entry.term)
+        } catch {
+            return nil
+        }
+        self.known.append(entry)
+        return entry.index
+    }
+
+    /// Stands for election.
+    package mutating func campaign() { self.replica.campaign() }
+
+    /// Appends what is to be done now.
+    package mutating func turn(_ actions: inout [Replica.Action]) {
+        self.replica.turn(&actions)
+    }
+
+    package mutating func stored(upTo ticket: UInt64) { self.replica.stored(upTo: ticket) }
+
+    package mutating func appliedAll(_ applied: Applied) { self.replica.applied(applied) }
+
+    /// Applies the next committed entry.
+    ///
+    /// - Returns: its command and the result; nil: an entry without a command.
+    /// - Throws: what is committed is not a command of ours: written by a later version.
+    package mutating func apply(
+        _ entry: Entry, effects: inout [Effect]
+    ) throws(CodecError) -> (entry: LogEntry, result: CommandResult)? {
+        invariant(entry.index == self.applied.index + 1, "entries are applied in their order")
+        let logged = try self.command(of: entry)
+        self.applied = entry.position
+        guard let logged else { return nil }
+        // What only the leader of one term may author dies with the term.
+        if let term = logged.command.leaderTerm, term != entry.term {
+            return (logged, .refused(.unknown))
+        }
+        let result = self.queue.apply(
+            logged.command, index: entry.index, stamp: logged.stamp, effects: &effects)
+        self.learn(logged, result)
+        return (logged, result)
+    }
+
+    private mutating func command(of entry: Entry) throws(CodecError) -> LogEntry? {
+        switch entry.kind {
+        case .change, .changes:
+            _ = self.replica.apply(entry)
+            return nil
+        case .normal where entry.data.isEmpty: return nil
+        case .normal:
+            while let first = self.known.first, first.index <= entry.index {
+                _ = self.known.popFirst()
+                // One of another term was replaced: somebody else's stands in its place.
+                if first.index == entry.index, first.term == entry.term { return first }
+            }
+            return try LogEntry(index: entry.index, term: entry.term, bytes: entry.data)
+        }
+    }
+
+    private mutating func learn(_ logged: LogEntry, _ result: CommandResult) {
+        if case .openSession(let open) = logged.command.action,
+            case .sessionOpened(let id) = result, open.nonce == self.openNonce
+        {
+            self.session = id
+            self.nextSequence = 1
+            self.acknowledgements = Acknowledgements()
+        } else if let origin = logged.command.origin, origin.session == self.session {
+            // The proposer is this node: the result is known with the apply.
+            self.acknowledgements.add(origin.sequence)
+        }
+    }
+
+    // MARK: Upkeep.
+
     /// What the leader should propose now: grants, expiries.
     package mutating func nextWork(at now: Instant, limit: Int) -> [Command] {
         self.queue.nextWork(now: self.clock.reading(at: now), limit: limit, term: self.term)
@@ -113,6 +180,13 @@ package struct NodeMachine: ~Copyable {
 
     /// Rows changed since the last checkpoint; they count as saved from now on.
     package mutating func takeDirty() -> CheckpointDelta { self.queue.takeDirty() }
+
+    /// Lets go of entries that nobody asks for: with nobody to send them to, all that are applied.
+    package mutating func compact() {
+        let configuration = self.replica.raft.configuration
+        guard configuration.allVoters.count == 1, configuration.learners.isEmpty else { return }
+        self.replica.compact(to: self.applied.index)
+    }
 }
 
 /// Results that are known and need not be remembered for us any longer: sent along in ranges, not
