@@ -74,11 +74,14 @@ final class Host {
     var isLeading: Bool { self.replica?.raft.role == .leader }
 
     /// Memory goes with the process.
-    func forget() {
+    ///
+    /// - Returns: what had reached the machine and was not taken yet.
+    func forget() -> [Event] {
+        var lost: [Event] = []
+        swap(&lost, &self.held)
         self.replica = nil
         self.epoch += 1
         self.isPaused = false
-        self.held.removeAll()
         self.batches = RingBuffer()
         self.isApplying = false
         self.isTurnDue = false
@@ -86,5 +89,6 @@ final class Host {
         self.readable.removeAll()
         self.lastTicket = 0
         self.seen = Seen()
+        return lost
     }
 }

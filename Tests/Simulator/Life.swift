@@ -11,7 +11,8 @@ extension World {
     func end(_ host: Host, isPower: Bool, downFor: Int64? = nil) {
         if host.disk.checkpointing != nil { self.truth.counters.halfCheckpoints += 1 }
         if host.disk.crash(isPower: isPower, dice: &self.dice) { self.truth.counters.torn += 1 }
-        host.forget()
+        // What waited for a paused process is lost with it, and its senders learn so in the end.
+        for event in host.forget() where event.kind == .deliver { self.deliver(event, to: host) }
         let pause = downFor ?? self.dice.magnitude(50_000_000, 8_000_000_000)
         self.push(.restart, host: host.index, epoch: host.epoch, after: pause)
     }

@@ -18,6 +18,7 @@ struct SimulationTests {
         613,  // a request for votes left when another leader's entries had replaced the log
         794,  // a leader elected late, behind one of a later term: no violation
         11074,  // a joint configuration was not left when a transfer had been in the way
+        17930,  // what a paused process held was lost with it, and nobody reported it
 
         30,  // stale-completion
         134,  // commit-forgotten
