@@ -69,11 +69,12 @@ extension Node {
         guard !self.isTurning else { return }
         self.isTurning = true
         var news = News()
-        repeat {
-            self.actions.removeAll(keepingCapacity: true)
+        while true {
             self.machine.turn(&self.actions)
+            if self.actions.isEmpty { break }
             for action in self.actions { self.carryOut(action, &news) }
-        } while !self.actions.isEmpty
+            self.machine.recycle(&self.actions)
+        }
         self.machine.compact()
         self.checkQuota()
         self.isTurning = false

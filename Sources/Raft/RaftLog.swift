@@ -159,12 +159,11 @@ package struct RaftLog: Hashable, Sendable {
     var hasUnstored: Bool { self.stored < self.lastIndex }
     var hasUnhandedSnapshot: Bool { self.snapshot != nil && !self.isSnapshotHanded }
 
-    /// Entries that were not handed out yet, all of them.
-    mutating func handOut() -> [Entry] {
-        guard self.hasUnhanded else { return [] }
-        let range = self.place(self.handed + 1)...
+    /// Adds the entries that were not handed out yet, all of them.
+    mutating func handOut(into fresh: inout [Entry]) {
+        guard self.hasUnhanded else { return }
+        fresh.append(contentsOf: self.entries[self.place(self.handed + 1)...])
         self.handed = self.lastIndex
-        return Array(self.entries[range])
     }
 
     mutating func handOutSnapshot() -> Snapshot? {
@@ -211,23 +210,25 @@ package struct RaftLog: Hashable, Sendable {
             && self.applying < self.appliable(unstored: unstored)
     }
 
-    /// The next entries to apply, within the limit.
-    mutating func takeAppliable(unstored: Bool) -> ([Entry], Applied?) {
-        guard self.hasAppliable(unstored: unstored) else { return ([], nil) }
+    /// Adds the next entries to apply, within the limit.
+    mutating func takeAppliable(unstored: Bool, into taken: inout [Entry]) -> Applied? {
+        guard self.hasAppliable(unstored: unstored) else { return nil }
         let end = self.appliable(unstored: unstored)
         let room = self.applyingBytesMax - self.applyingBytes
-        let taken = self.slice(self.applying + 1...end, bytesMax: room)
         var applied = Applied(index: 0, sizeBytes: 0, dataBytes: 0)
-        for entry in taken {
-            applied.index = entry.index
-            applied.sizeBytes += entry.sizeBytes
-            applied.dataBytes += UInt64(entry.data.count)
+        for place in self.place(self.applying + 1)...self.place(end) {
+            let size = self.entries[place].sizeBytes
+            if applied.index > 0, applied.sizeBytes + size > room { break }
+            taken.append(self.entries[place])
+            applied.index = self.entries[place].index
+            applied.sizeBytes += size
+            applied.dataBytes += UInt64(self.entries[place].data.count)
         }
         self.applying = applied.index
         self.applyingBytes += applied.sizeBytes
         self.isApplyingPaused =
             self.applyingBytes >= self.applyingBytesMax || self.applying < end
-        return (taken, applied)
+        return applied
     }
 
     mutating func applied(to index: UInt64, sizeBytes: UInt64) {

@@ -36,14 +36,19 @@ package struct Ready: Hashable, Sendable {
 
     package var isEmpty: Bool { self == Ready() }
 
-    /// Keeps the memory of what was sent.
+    /// Keeps the memory of what stands in lists.
     mutating func clear() {
-        var kept = Ready()
-        swap(&kept.messages, &self.messages)
-        swap(&kept.answers, &self.answers)
-        kept.messages.removeAll(keepingCapacity: true)
-        kept.answers.removeAll(keepingCapacity: true)
-        self = kept
+        self.softState = nil
+        self.hardState = nil
+        self.reads.removeAll(keepingCapacity: true)
+        self.entries.removeAll(keepingCapacity: true)
+        self.snapshot = nil
+        self.committed.removeAll(keepingCapacity: true)
+        self.messages.removeAll(keepingCapacity: true)
+        self.answers.removeAll(keepingCapacity: true)
+        self.stored = nil
+        self.applied = nil
+        self.mustSync = false
     }
 
     /// Whether a turn of the store is needed.

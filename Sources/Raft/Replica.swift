@@ -53,6 +53,11 @@ package struct Replica: Hashable, Sendable {
     private var answers: [Message] = []
     /// Empty between turns; its memory is used again.
     private var ready = Ready()
+    /// Empty lists whose memory is used again.
+    private var spare: [[Entry]] = []
+    private static let spareMax = 4
+    /// Memory for more entries than this is given back.
+    private static let spareEntriesMax = 1024
     private var lastTicket: UInt64 = 0
     private var outbox: [Message] = []
     /// A snapshot that came while entries are being applied.
@@ -208,7 +213,43 @@ package struct Replica: Hashable, Sendable {
         for read in ready.reads { actions.append(.readable(read)) }
         self.send(&ready, &actions)
         self.store(&ready, &actions)
-        if let applied = ready.applied { actions.append(.apply(ready.committed, applied)) }
+        if let applied = ready.applied {
+            actions.append(.apply(self.handOver(&ready.committed), applied))
+        }
+    }
+
+    /// The entries, for good; a spare list takes their place.
+    private mutating func handOver(_ entries: inout [Entry]) -> [Entry] {
+        if entries.isEmpty { return [] }
+        var list = self.spare.popLast() ?? []
+        swap(&list, &entries)
+        return list
+    }
+
+    /// All of the actions are carried out: they go, and the memory of their entries serves again.
+    /// A driver that does not call it loses nothing but that.
+    package mutating func recycle(_ actions: inout [Action]) {
+        while let action = actions.popLast() {
+            switch consume action {
+            case .store(let request): self.recycle(consume request)
+            case .apply(let entries, _): self.recycle(consume entries)
+            case .send, .readable, .changed: continue
+            }
+        }
+    }
+
+    private mutating func recycle(_ request: consuming StoreRequest) {
+        var entries: [Entry] = []
+        swap(&entries, &request.entries)
+        self.recycle(entries)
+    }
+
+    private mutating func recycle(_ entries: consuming [Entry]) {
+        guard entries.capacity > 0, entries.capacity <= Self.spareEntriesMax,
+            self.spare.count < Self.spareMax
+        else { return }
+        entries.removeAll(keepingCapacity: true)
+        self.spare.append(entries)
     }
 
     /// Messages that promise nothing leave at once. A request for a vote does: 1 This member
@@ -245,13 +286,14 @@ package struct Replica: Hashable, Sendable {
 
     private mutating func store(_ ready: inout Ready, _ actions: inout [Action]) {
         let hardState = self.hardStateToWrite()
-        let writes = hardState != nil || !ready.entries.isEmpty || ready.snapshot != nil
+        let entries = self.handOver(&ready.entries)
+        let writes = hardState != nil || !entries.isEmpty || ready.snapshot != nil
         if writes {
             self.lastTicket += 1
             actions.append(
                 .store(
                     StoreRequest(
-                        ticket: self.lastTicket, snapshot: ready.snapshot, entries: ready.entries,
+                        ticket: self.lastTicket, snapshot: ready.snapshot, entries: entries,
                         hardState: hardState)))
         }
         guard writes || !ready.answers.isEmpty || ready.stored != nil else { return }

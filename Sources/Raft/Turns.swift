@@ -37,14 +37,14 @@ extension Raft {
         }
         // What is not known to be stored now will be, with what this turn stores.
         let hasUnstored = self.log.hasUnstored
-        ready.entries = self.log.handOut()
+        self.log.handOut(into: &ready.entries)
         ready.snapshot = self.log.handOutSnapshot()
         ready.mustSync = ready.mustSync || !ready.entries.isEmpty
         swap(&ready.reads, &self.readStates)
         swap(&ready.messages, &self.messages)
         swap(&ready.answers, &self.answers)
-        (ready.committed, ready.applied) = self.log.takeAppliable(
-            unstored: !self.options.storesAsynchronously)
+        ready.applied = self.log.takeAppliable(
+            unstored: !self.options.storesAsynchronously, into: &ready.committed)
         let stores = ready.needsStore || !self.options.storesAsynchronously
         if stores && (hasUnstored || ready.snapshot != nil) {
             ready.stored = Stored(

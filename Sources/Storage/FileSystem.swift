@@ -77,23 +77,23 @@ extension FileSystem {
     func writeAll(
         _ file: Int32, _ pieces: UnsafeMutableBufferPointer<iovec>, at offset: Int
     ) throws(FileFault) {
-        var left = pieces[...]
+        var first = 0
         var at = offset
-        while !left.isEmpty {
-            let written = try self.write(
-                file, UnsafeMutableBufferPointer(rebasing: left), at: at)
-            if written == 0 && left.contains(where: { $0.iov_len > 0 }) {
-                throw FileFault("write", "a file", EIO)
-            }
+        while first < pieces.count {
+            let left = UnsafeMutableBufferPointer(rebasing: pieces[first...])
+            let written = try self.write(file, left, at: at)
             at += written
             var rest = written
-            while let first = left.first, rest >= first.iov_len {
-                rest -= first.iov_len
-                left = left.dropFirst()
+            let before = first
+            while first < pieces.count, rest >= pieces[first].iov_len {
+                rest -= pieces[first].iov_len
+                first += 1
             }
             if rest > 0 {
-                left[left.startIndex].iov_base += rest
-                left[left.startIndex].iov_len -= rest
+                pieces[first].iov_base += rest
+                pieces[first].iov_len -= rest
+            } else if written == 0, first == before {
+                throw FileFault("write", "a file", EIO)
             }
         }
     }

@@ -117,6 +117,11 @@ package struct NodeMachine: ~Copyable {
         self.replica.turn(&actions)
     }
 
+    /// The actions are carried out: they go, and their memory serves again.
+    package mutating func recycle(_ actions: inout [Replica.Action]) {
+        self.replica.recycle(&actions)
+    }
+
     package mutating func stored(upTo ticket: UInt64) { self.replica.stored(upTo: ticket) }
 
     package mutating func appliedAll(_ applied: Applied) { self.replica.applied(applied) }

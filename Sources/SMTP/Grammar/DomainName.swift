@@ -59,7 +59,8 @@ package enum DomainName {
         var hasHigh = false
         var label = 0
         var last: UInt8 = UInt8(ascii: ".")
-        for byte in bytes {
+        // The memory itself: a slice of it allocates at each step where nothing is specialised.
+        for byte in UnsafeRawBufferPointer(rebasing: bytes) {
             if byte == UInt8(ascii: ".") {
                 guard label > 0, last != UInt8(ascii: "-") else { return .malformed }
                 label = 0

@@ -53,8 +53,7 @@ struct Group {
         }
         if ticket > 0 { self.members[i].stored(upTo: ticket) }
         for done in applied { self.members[i].applied(done) }
-        // Kept for reuse, but not what the actions held.
-        self.actions.removeAll(keepingCapacity: true)
+        self.members[i].recycle(&self.actions)
     }
 
     /// Delivers and carries out until nothing is left.
