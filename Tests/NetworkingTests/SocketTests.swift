@@ -78,18 +78,19 @@ struct SocketTests {
     }
 
     @Test func `what connecting fails with has a kind and a text`() async throws {
-        let listener = try await self.listen { _ in }
-        try await listener.close().get()
+        // Bound and not listening: nobody else can take the port meanwhile.
+        let held = try HeldPort()
+        defer { held.close() }
         let refused = await #expect(throws: DialFailure.self) {
             try await Dialer.connect(
-                to: self.loopback, port: listener.port, timeout: .seconds(5), on: Self.loop
+                to: self.loopback, port: held.port, timeout: .seconds(5), on: Self.loop
             ) { _ in }.get()
         }
         #expect(refused == DialFailure(.refused, "Connection refused"))
         #expect(DialFailure(ChannelError.connectTimeout(.seconds(1))).kind == .timedOut)
         let local = await #expect(throws: DialFailure.self) {
             try await Dialer.connect(
-                to: self.loopback, port: listener.port, from: IPAddress("192.0.2.1"),
+                to: self.loopback, port: held.port, from: IPAddress("192.0.2.1"),
                 timeout: .seconds(5), on: Self.loop
             ) { _ in }.get()
         }
