@@ -62,7 +62,8 @@ extension Catalogue {
             Key(
                 "early_talker_delay", .duration(.zero ... .seconds(30)), \.earlyTalkerDelay,
                 of: initial, effect: .reload,
-                "How long a new client must stay silent before the banner; 0s: not checked."),
+                "How long a new client must stay silent before the banner; 0s: no wait, but what "
+                    + "comes in front of the banner still counts."),
             Key(
                 "max_received", .integer(10...1000), \.maxReceived, of: initial, effect: .reload,
                 "Received fields in a message before it counts as looping (RFC 5321 §6.3)."),

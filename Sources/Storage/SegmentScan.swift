@@ -45,12 +45,6 @@ struct ScannedBatch {
     var missingHardStates = 0
     /// The header was damaged; the batch after vouches for the records.
     var isRepaired = false
-
-    /// Records up to the first damage: all that may be kept of a torn write.
-    var beforeDamage: [ScannedRecord] {
-        guard let first = self.damage.map(\.offset).min() else { return self.records }
-        return self.records.filter { $0.offset < first }
-    }
 }
 
 enum SegmentScan {
