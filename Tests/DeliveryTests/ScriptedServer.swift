@@ -38,8 +38,12 @@ final class ScriptedServer: Sendable {
     struct Notes: Sendable {
         var connections = 0
         var open = 0
-        /// The most that were open at once.
+        /// The most that were open at once. One that the client has closed counts until we see it.
         var openMost = 0
+        /// Transactions from MAIL to the answer to the final dot.
+        var busy = 0
+        /// The most that ran at once: never more than the client has connections.
+        var busyMost = 0
         /// All command lines, in order of arrival.
         var lines: [String] = []
         /// Dots unstuffed, without the final one.
@@ -167,6 +171,7 @@ private final class ScriptedSession: ChannelInboundHandler {
             var count = 0
             self.note {
                 $0.messages.append(message)
+                $0.busy -= 1
                 count = $0.messages.count
             }
             self.answer(self.behaviour.message(count), context)
@@ -210,6 +215,12 @@ private final class ScriptedSession: ChannelInboundHandler {
             self.note { number = $0.messages.count + 1 }
             self.pauseReading(for: self.behaviour.pausesReading(number), context)
             self.answer(.say("354 go"), context)
+        case "MAIL":
+            self.note {
+                $0.busy += 1
+                $0.busyMost = max($0.busyMost, $0.busy)
+            }
+            self.answer(.say("250 ok"), context)
         case "QUIT":
             self.answer(.say("221 bye"), context)
             context.close(promise: nil)
