@@ -43,6 +43,7 @@ package final class Node: @unchecked Sendable {
     var stores = RingBuffer<Store>(capacity: 256)
     var actions: [Replica.Action] = []
     var isTurning = false
+    var isTurnPlanned = false
     var effects: [Effect] = []
     var taker: (any LeaseTaker)?
     var recentBodies = RecentBodies()

@@ -28,7 +28,18 @@ extension Node {
             return
         }
         self.waiters.append(Waiter(index: index, proposedAt: now, purpose: purpose))
-        self.turn()
+        self.planTurn()
+    }
+
+    /// A turn when what the loop is at has been done: all that is proposed till then is stored in
+    /// one write, and acknowledged at once.
+    private func planTurn() {
+        guard !self.isTurning, !self.isTurnPlanned else { return }
+        self.isTurnPlanned = true
+        self.loop.execute {
+            self.isTurnPlanned = false
+            self.turn()
+        }
     }
 
     /// A command of the own session.

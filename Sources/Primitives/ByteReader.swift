@@ -103,7 +103,8 @@ package struct ByteReader: Sendable {
         return text
     }
 
-    package mutating func optional<T>(
+    // Inlinable: generic, and called for each message.
+    @inlinable package mutating func optional<T>(
         _ body: (inout ByteReader) throws(CodecError) -> T
     ) throws(CodecError) -> T? {
         guard try self.bool() else { return nil }

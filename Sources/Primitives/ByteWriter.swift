@@ -59,7 +59,9 @@ package struct ByteWriter: Sendable {
     }
 
     /// 0, or 1 and what `body` writes.
-    package mutating func optional<T>(_ value: T?, _ body: (inout ByteWriter, T) -> Void) {
+    // Inlinable: generic, and called for each message.
+    @inlinable package mutating func optional<T>(_ value: T?, _ body: (inout ByteWriter, T) -> Void)
+    {
         self.bool(value != nil)
         if let value { body(&self, value) }
     }

@@ -1,20 +1,26 @@
 // RingBuffer.swift - first in, first out, without moving elements.
 
 /// A queue that grows by doubling and never shrinks by itself.
+///
+/// Inlinable: what is not specialised in the user's module looks up its type at each call, which
+/// cost more than the work that is queued here.
 package struct RingBuffer<Element> {
-    private var storage: [Element?]
-    private var head = 0
-    package private(set) var count = 0
+    @usableFromInline var storage: [Element?]
+    @usableFromInline var head = 0
+    @usableFromInline var length = 0
 
-    package init(capacity: Int = 0) {
+    @inlinable package init(capacity: Int = 0) {
         self.storage = Array(repeating: nil, count: capacity)
     }
 
-    package var isEmpty: Bool { self.count == 0 }
-    package var first: Element? { self.count == 0 ? nil : self.storage[self.head] }
+    @inlinable package var count: Int { self.length }
+    @inlinable package var isEmpty: Bool { self.length == 0 }
+    @inlinable package var first: Element? {
+        self.length == 0 ? nil : self.storage[self.head]
+    }
 
     /// The element `offset` places behind the first.
-    package subscript(offset: Int) -> Element {
+    @inlinable package subscript(offset: Int) -> Element {
         get {
             invariant(offset >= 0 && offset < self.count, "index of a ring")
             return self.storage[self.position(offset)]!
@@ -25,28 +31,28 @@ package struct RingBuffer<Element> {
         }
     }
 
-    package mutating func append(_ element: Element) {
+    @inlinable package mutating func append(_ element: Element) {
         if self.count == self.storage.count { self.grow() }
         self.storage[self.position(self.count)] = element
-        self.count += 1
+        self.length += 1
     }
 
-    package mutating func popFirst() -> Element? {
+    @inlinable package mutating func popFirst() -> Element? {
         guard self.count > 0 else { return nil }
         let element = self.storage[self.head]
         self.storage[self.head] = nil
         self.head += 1
         if self.head == self.storage.count { self.head = 0 }
-        self.count -= 1
+        self.length -= 1
         return element
     }
 
-    private func position(_ offset: Int) -> Int {
+    @inlinable func position(_ offset: Int) -> Int {
         let p = self.head + offset
         return p >= self.storage.count ? p - self.storage.count : p
     }
 
-    private mutating func grow() {
+    @inlinable mutating func grow() {
         var larger: [Element?] = []
         larger.reserveCapacity(max(16, self.storage.count * 2))
         for i in 0..<self.count { larger.append(self.storage[self.position(i)]) }

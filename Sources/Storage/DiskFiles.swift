@@ -21,7 +21,12 @@ package struct DiskFiles: FileSystem {
         }
     }
 
-    package func close(_ file: Int32) { _ = Glibc.close(file) }
+    package func close(_ file: Int32) {
+        // A child that is being started has a copy of the descriptor until its exec, and would
+        // hold the lock till then.
+        _ = flock(file, LOCK_UN)
+        _ = Glibc.close(file)
+    }
 
     package func write(
         _ file: Int32, _ pieces: UnsafeMutableBufferPointer<iovec>, at offset: Int
