@@ -37,8 +37,10 @@ package final class Node: @unchecked Sendable {
 
     var clusterSettings: ClusterSettings
     var machine: NodeMachine
-    /// Who waits for the entries that are not applied yet, in index order.
-    var waiters = RingBuffer<Waiter>(capacity: 256)
+    /// Who waits for results of the own session's commands, by their numbers.
+    var waiters = NumberedRing<Waiter>(capacity: 256)
+    /// Who waits for an entry that this node proposed as the leader, in index order.
+    var indexed: [(index: UInt64, answer: (CommandResult) -> Void)] = []
     /// In the order of their tickets.
     var stores = RingBuffer<Store>(capacity: 256)
     var actions: [Replica.Action] = []
@@ -48,8 +50,8 @@ package final class Node: @unchecked Sendable {
     var taker: (any LeaseTaker)?
     var recentBodies = RecentBodies()
     var leaseClock = LeaseClock()
-    /// Commands of the last search for work that are not applied yet.
-    var grantsInFlight = 0
+    /// The term in which this node has done a new leader's first duties.
+    var dutiesDoneIn: UInt64 = 0
     var checkpoint = CheckpointState()
     var phase = Phase.starting
     var rates = Rates()
@@ -70,9 +72,8 @@ package final class Node: @unchecked Sendable {
         var position: UInt64
     }
 
-    /// An entry's index and who is to be told.
+    /// Who is to be told a result.
     struct Waiter {
-        var index: UInt64
         var proposedAt: Instant
         var purpose: Purpose
     }
@@ -81,7 +82,6 @@ package final class Node: @unchecked Sendable {
         case submission(Submission, MessageBody?, Tag)
         /// The client was told 451: if it is accepted after all, it is to be cancelled.
         case givenUp(Tag)
-        case grant
         case answer((CommandResult) -> Void)
         case nothing
     }

@@ -17,23 +17,29 @@ import Storage
 import Synchronization
 
 extension Node {
-    /// Puts a command into the log. On the node's loop.
-    func propose(_ command: Command, _ purpose: Purpose) {
+    /// Sends a command of the own session to the leader's log, under a tag drawn before. On the
+    /// node's loop.
+    func propose(_ tag: Tag, _ action: Command.Action, _ purpose: Purpose) {
         self.loop.preconditionInEventLoop()
-        let now = SystemClock.bootTime()
-        guard
-            let index = self.machine.propose(command, now: now, wall: SystemClock.wallTime())
-        else {
+        guard self.machine.submit(tag, action) else {
             self.answer(purpose, .refused(.sessionClosed))
             return
         }
-        self.waiters.append(Waiter(index: index, proposedAt: now, purpose: purpose))
+        self.waiters.insert(
+            Waiter(proposedAt: SystemClock.bootTime(), purpose: purpose), at: tag.sequence)
+        self.planTurn()
+    }
+
+    /// What a leader authors by itself; `answer` is called when it is applied, or never.
+    func proposeAsLeader(_ command: Command, _ answer: ((CommandResult) -> Void)? = nil) {
+        guard let index = self.machine.propose(command) else { return }
+        if let answer { self.indexed.append((index, answer)) }
         self.planTurn()
     }
 
     /// A turn when what the loop is at has been done: all that is proposed till then is stored in
     /// one write, and acknowledged at once.
-    private func planTurn() {
+    func planTurn() {
         guard !self.isTurning, !self.isTurnPlanned else { return }
         self.isTurnPlanned = true
         self.loop.execute {
@@ -48,7 +54,7 @@ extension Node {
             self.answer(purpose, .refused(.sessionClosed))
             return
         }
-        self.propose(self.machine.command(tag, action), purpose)
+        self.propose(tag, action, purpose)
     }
 
     /// The journal is durable up to `position`. From the writer thread.
@@ -81,7 +87,8 @@ extension Node {
         self.isTurning = true
         var news = News()
         while true {
-            self.machine.turn(&self.actions)
+            self.machine.turn(
+                &self.actions, now: SystemClock.bootTime(), wall: SystemClock.wallTime())
             if self.actions.isEmpty { break }
             for action in self.actions { self.carryOut(action, &news) }
             self.machine.recycle(&self.actions)
@@ -92,7 +99,7 @@ extension Node {
         if !news.foreign.isEmpty || !news.work.isEmpty {
             self.deliverVerdicts(news.foreign, news.work)
         }
-        if self.phase == .starting, self.machine.isReadyLeader { self.openSession() }
+        self.goOn()
     }
 
     /// What a turn has brought for others.
@@ -118,21 +125,30 @@ extension Node {
     private func apply(_ entry: Entry, _ news: inout News) {
         self.effects.removeAll(keepingCapacity: true)
         // What a start reads again has had its effects; what is to be done follows from the state.
-        let isOld = !self.machine.isReadyLeader
-        let result: CommandResult?
+        let session = self.machine.session
+        let applied: (entry: LogEntry, result: CommandResult)?
         do {
-            result = try self.machine.apply(entry, effects: &self.effects)?.result
+            applied = try self.machine.apply(entry, effects: &self.effects)
         } catch {
             // A start decodes what it finds, so this is an entry that this process has written.
             unreachable("a command of ours cannot be read: \(error)")
         }
-        if isOld { self.effects.removeAll(keepingCapacity: true) }
-        guard let result, let waiter = self.waiters.first, waiter.index == entry.index else {
-            self.actOnEffects(&news)
-            return
+        if session == .none { self.effects.removeAll(keepingCapacity: true) }
+        if let first = self.indexed.first, first.index <= entry.index {
+            self.indexed.removeFirst()
+            if let applied, first.index == entry.index { first.answer(applied.result) }
         }
-        _ = self.waiters.popFirst()
-        self.settle(waiter, result, SystemClock.bootTime(), &news)
+        if let applied, let origin = applied.entry.command.origin, origin.session == session,
+            let waiter = self.waiters.remove(origin.sequence)
+        {
+            self.settle(waiter, applied.result, SystemClock.bootTime(), &news)
+        } else {
+            self.actOnEffects(&news)
+        }
+        if self.phase == .opening, let result = self.machine.takeOpening() {
+            self.sessionOpened(result)
+        }
+        if session != .none, self.machine.session == .none { self.sessionClosed() }
     }
 
     /// A verdict for a session on another loop.
@@ -194,7 +210,6 @@ extension Node {
             // The client was told no: nobody gets the leases of this entry, the Cancel ends them.
             if case .enqueued = result { self.propose(.cancel(tag), .nothing) }
             self.effects.removeAll { if case .leased = $0 { true } else { false } }
-        case .grant: self.grantsInFlight -= 1
         case .answer(let callback): callback(result)
         case .nothing: break
         }
@@ -225,14 +240,13 @@ extension Node {
     }
 
     /// An answer to a command that never reached the log.
-    private func answer(_ purpose: Purpose, _ result: CommandResult) {
+    func answer(_ purpose: Purpose, _ result: CommandResult) {
         switch purpose {
         case .submission(let submission, _, _):
             if let bound = submission.body, let loop = submission.loop {
                 loop.execute { bound.value.decide(.refused(.noLeader)) }
             }
         case .answer(let callback): callback(result)
-        case .grant: self.grantsInFlight -= 1
         case .givenUp, .nothing: break
         }
     }

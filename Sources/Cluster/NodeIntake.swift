@@ -40,8 +40,7 @@ extension Node {
         if self.delivers, !submission.pieces.isEmpty || submission.contentBytes == 0 {
             body = MessageBody(parts: [head] + submission.pieces)
         }
-        self.propose(
-            self.machine.command(tag, .enqueue(message)), .submission(submission, body, tag))
+        self.propose(tag, .enqueue(message), .submission(submission, body, tag))
     }
 
     /// Appends the body's end (for a small one: the whole) to the journal.
@@ -95,8 +94,7 @@ extension Node {
         let message = Enqueue(
             envelope: envelope, destinations: destinations, receipt: receipt,
             acceptedAt: SystemClock.wallTime(), receivedFrom: "")
-        self.propose(
-            self.machine.command(tag, .report(of: report, message: message)), .nothing)
+        self.propose(tag, .report(of: report, message: message), .nothing)
     }
 
     /// Blocks and digest of a report, which is small: all of it is in memory.

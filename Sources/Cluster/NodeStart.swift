@@ -246,29 +246,47 @@ extension Node {
         self.turn()
     }
 
-    /// This node leads and has applied all that was there.
-    func openSession() {
-        self.phase = .opening
-        if self.machine.queue.settings != self.clusterSettings {
-            self.propose(Command(.settings(self.clusterSettings)), .nothing)
+    /// After each turn: what is due as soon as somebody leads.
+    func goOn() {
+        if self.machine.isReadyLeader, self.dutiesDoneIn != self.machine.term {
+            self.dutiesDoneIn = self.machine.term
+            if self.machine.queue.settings != self.clusterSettings {
+                self.proposeAsLeader(Command(.settings(self.clusterSettings)))
+            }
         }
+        if self.phase == .starting, self.machine.isReadyLeader { self.openSession() }
+    }
+
+    private func openSession() {
+        self.phase = .opening
         let open = OpenSession(
             node: self.identity.node, incarnation: self.identity.incarnation,
             boot: self.identity.boot, nonce: Secrets.randomWord(), credit: self.credit,
             replayed: true, delivers: self.delivers)
-        self.propose(
-            self.machine.openSession(open),
-            .answer { result in
-                guard case .sessionOpened = result else {
-                    unreachable("the only node's session is refused: \(result)")
-                }
-                self.phase = .ready
-                self.checkQuota()
-                self.startTimers()
-                self.updateObstacle()
-                self.whenReady?()
-                self.whenReady = nil
-            })
+        self.machine.openSession(open)
+        self.planTurn()
+    }
+
+    /// The answer to the own OpenSession.
+    func sessionOpened(_ result: CommandResult) {
+        guard case .sessionOpened = result else {
+            unreachable("the only node's session is refused: \(result)")
+        }
+        self.phase = .ready
+        self.checkQuota()
+        self.startTimers()
+        self.updateObstacle()
+        self.whenReady?()
+        self.whenReady = nil
+    }
+
+    /// The own session is closed: nothing of it has an effect any more but facts.
+    func sessionClosed() {
+        for number in self.waiters.numbers {
+            guard let waiter = self.waiters[number] else { continue }
+            self.answer(waiter.purpose, .refused(.sessionClosed))
+        }
+        self.waiters.removeAll()
     }
 
     fileprivate func end(_ ended: @escaping @Sendable () -> Void) {
@@ -297,7 +315,7 @@ extension Node {
     fileprivate func use(_ settings: ClusterSettings) {
         self.clusterSettings = settings
         if self.phase == .ready, self.machine.queue.settings != settings {
-            self.propose(Command(.settings(settings)), .nothing)
+            self.proposeAsLeader(Command(.settings(settings)))
         }
     }
 }

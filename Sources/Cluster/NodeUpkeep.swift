@@ -72,10 +72,10 @@ extension Node {
         self.sampleQuota()
         let waiting = self.machine.queue.counts.messages > 0
         let stamped = self.machine.queue.time
-        if self.phase == .ready, waiting, self.waiters.isEmpty,
+        if self.phase == .ready, waiting, self.waiters.isEmpty, self.machine.isReadyLeader,
             self.machine.queueTime(at: now) - stamped >= Self.tickInterval
         {
-            self.propose(Command(.tick), .nothing)
+            self.proposeAsLeader(Command(.tick))
         }
     }
 
@@ -92,11 +92,12 @@ extension Node {
     /// Clients that have waited `commit_timeout` for their result are told 451 4.4.5. The entry
     /// may still be applied: then it is cancelled (the client will send the message again).
     func giveUpOverdue(_ now: Instant) {
-        for place in 0..<self.waiters.count {
-            let waiter = self.waiters[place]
+        for number in self.waiters.numbers {
+            guard var waiter = self.waiters[number] else { continue }
             guard now - waiter.proposedAt >= self.commitTimeout else { return }
             guard case .submission(let submission, _, let tag) = waiter.purpose else { continue }
-            self.waiters[place].purpose = .givenUp(tag)
+            waiter.purpose = .givenUp(tag)
+            self.waiters.update(number, waiter)
             guard let bound = submission.body, let loop = submission.loop else { continue }
             loop.execute { bound.value.decide(.refused(.timedOut)) }
         }

@@ -37,15 +37,15 @@ extension Node {
     /// The leader looks for what is due and proposes grants; sleeps until the next thing is due.
     /// One batch at a time: none is computed from a state that the last is about to change.
     func dispatch() {
-        guard self.phase == .ready, self.grantsInFlight == 0
-        else { return }
+        guard self.phase == .ready, self.machine.mayLookForWork else { return }
         let now = SystemClock.bootTime()
         let commands = self.machine.nextWork(at: now, limit: Self.grantBatch)
-        for command in commands {
-            self.grantsInFlight += 1
-            self.propose(command, .grant)
+        guard !commands.isEmpty else {
+            self.sleepUntilDue(now)
+            return
         }
-        if commands.isEmpty { self.sleepUntilDue(now) }
+        self.machine.propose(work: commands)
+        self.planTurn()
     }
 
     private func sleepUntilDue(_ now: Instant) {

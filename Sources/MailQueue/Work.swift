@@ -109,6 +109,11 @@ extension MailQueue {
         self.sessions.last { $0.isOpen && self.nodes[Int($0.node)].name == node }?.id
     }
 
+    /// Ascending.
+    package var openSessions: [SessionID] {
+        self.sessions.filter(\.isOpen).map(\.id).sorted()
+    }
+
     package func isOpen(_ session: SessionID) -> Bool { self.openPlace(of: session) != nil }
 
     /// Nobody else ever opened a session: there is nobody who could be given this node's leases.

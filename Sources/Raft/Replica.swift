@@ -130,6 +130,12 @@ package struct Replica: Hashable, Sendable {
 
     package mutating func campaign() { self.raft.campaign() }
 
+    /// The link to the leader broke: this follower helps to elect another, and stands itself.
+    package mutating func leaderIsGone() {
+        self.raft.forgetLeader()
+        self.raft.campaign()
+    }
+
     package mutating func requestRead(_ request: UInt64) throws(StepError) {
         try self.raft.requestRead(request)
     }

@@ -175,12 +175,10 @@ struct NodeTests {
             replayed: true, delivers: true)
         await withCheckedContinuation { continuation in
             node.node.onLoop { node in
-                node.propose(
-                    Command(.openSession(open)),
-                    .answer { _ in
-                        node.renew()
-                        continuation.resume()
-                    })
+                node.proposeAsLeader(Command(.openSession(open))) { _ in
+                    node.renew()
+                    continuation.resume()
+                }
             }
         }
         #expect(node.desk.dotGuard == LeaseClock.guardTime)
@@ -345,7 +343,9 @@ struct NodeTests {
                 destinations: ["x.test"], head: { _ in ByteBuffer() }
             ) { promise.succeed($0) }
             // The entry is in the log and not applied yet: the time is over before its sync.
-            guard let waiter = inner.waiters.first else { return }
+            guard let number = inner.waiters.numbers.first,
+                let waiter = inner.waiters[number]
+            else { return }
             inner.giveUpOverdue(waiter.proposedAt + inner.commitTimeout)
         }
         #expect(try await promise.futureResult.get() == .refused(.timedOut))

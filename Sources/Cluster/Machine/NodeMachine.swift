@@ -1,28 +1,51 @@
 // NodeMachine.swift - the node's decisions: what is proposed, in which order it is applied.
 //
-// Takes     commands, readings of the clocks, the news that entries are stored.
+// Takes     commands, messages of peers, readings of the clocks, the news that entries are stored.
 // Gives     what is to be stored, sent and applied; results and effects in log order.
 // Never     disk, sockets, clocks, promises: `Node` has those.
-// See       Replica (agreement), MailQueue.apply (what a command does), QueueClock (stamps).
+// See       Replica (agreement), Courier (the way to the leader), SessionKeeper (the leader's half
+//           of sessions), MailQueue.apply (what a command does), QueueClock (stamps).
 
 package import MailQueue
 package import Primitives
 package import Raft
 
+/// What nodes say to each other beside the words of agreement. May be lost with its link.
+package enum Post: Equatable, Sendable {
+    /// A command of the sender's, for the leader's log.
+    case forward(to: MemberID, command: [UInt8])
+    /// The leader takes no commands, or does not lead.
+    case declined(to: MemberID)
+    /// The session asks the leader for more time; `sentAt` is the sender's own clock.
+    case renew(to: MemberID, session: SessionID, sentAt: Int64)
+    /// To the own member too.
+    case renewed(to: MemberID, session: SessionID, sentAt: Int64)
+}
+
 /// The pure composite of agreement, queue and session.
 package struct NodeMachine: ~Copyable {
     package private(set) var queue: MailQueue
-    package private(set) var replica: Replica
-    private var clock: QueueClock
+    package internal(set) var replica: Replica
+    var clock: QueueClock
     /// Entries whose command is known without being decoded, in index order: those that this node
     /// proposed, and those that a start has read.
     private var known = RingBuffer<LogEntry>(capacity: 256)
     package private(set) var applied: LogPosition
-    /// `.none` until the node's OpenSession has been applied.
+    /// `.none` until the node's OpenSession has been applied, and after it was closed.
     package private(set) var session = SessionID.none
     private var nextSequence: UInt64 = 1
     private var acknowledgements = Acknowledgements()
     private var writer = ByteWriter(capacity: 4096)
+    var courier = Courier()
+    var keeper = SessionKeeper()
+    /// Of the last batch that the leader proposed by itself.
+    var workUpTo: UInt64 = 0
+    var posts: [Post] = []
+    /// Commands may have been lost on their way.
+    var isStalled = false
+    /// The last reading of the clock.
+    var now = Instant.zero
+    var wall = WallTime(milliseconds: 0)
 
     /// - Parameters:
     ///   - queue: the state at `start.applied`.
@@ -47,10 +70,18 @@ package struct NodeMachine: ~Copyable {
 
     package var term: UInt64 { self.replica.raft.term }
 
+    package var id: MemberID { self.replica.raft.id }
+
     /// Whether this node leads and has applied all that was committed before its term: only then
     /// does its state tell what to propose.
     package var isReadyLeader: Bool {
         self.replica.raft.role == .leader && self.applied.term == self.replica.raft.term
+    }
+
+    /// This node is the whole group.
+    package var isSoleVoter: Bool {
+        let configuration = self.replica.raft.configuration
+        return configuration.allVoters.count == 1 && configuration.learners.isEmpty
     }
 
     // MARK: The session's commands.
@@ -62,40 +93,51 @@ package struct NodeMachine: ~Copyable {
         return Tag(session: self.session, sequence: self.nextSequence)
     }
 
-    /// A command of the own session under a tag that was drawn before.
-    package mutating func command(_ tag: Tag, _ action: Command.Action) -> Command {
-        Command(
-            Origin(
-                session: tag.session, sequence: tag.sequence,
-                acknowledged: self.acknowledgements.take()),
-            action)
-    }
-
     /// A drawn tag that no command will bear: its number is acknowledged unused.
     package mutating func giveUp(_ tag: Tag) {
         if tag.session == self.session { self.acknowledgements.add(tag.sequence) }
     }
 
+    /// Takes a command of the own session under a tag that was drawn before. It goes to the leader
+    /// with the next turn, again and again until its result is known.
+    ///
+    /// - Returns: false: the tag's session is closed.
+    package mutating func submit(_ tag: Tag, _ action: Command.Action) -> Bool {
+        guard tag.session == self.session else { return false }
+        self.courier.add(
+            Command(
+                Origin(
+                    session: tag.session, sequence: tag.sequence,
+                    acknowledged: self.acknowledgements.take()),
+                action), number: tag.sequence)
+        return true
+    }
+
     /// Tells the machine's own OpenSession from an older one that is replayed.
     private var openNonce: UInt64 = 0
+    /// What became of the own OpenSession, until it is taken.
+    private var opening: CommandResult?
 
-    package mutating func openSession(_ open: OpenSession) -> Command {
+    package mutating func takeOpening() -> CommandResult? {
+        defer { self.opening = nil }
+        return self.opening
+    }
+
+    package mutating func openSession(_ open: OpenSession) {
         self.openNonce = open.nonce
-        return Command(.openSession(open))
+        self.courier.open(Command(.openSession(open)))
     }
 
     // MARK: Agreement.
 
-    /// Puts `command` into the log of this node, which leads.
+    /// Puts a command into the log of this node, which leads.
     ///
     /// - Returns: its index; nil: this node does not lead, or takes nothing now.
-    package mutating func propose(
-        _ command: Command, now: Instant, wall: WallTime
-    ) -> UInt64? {
+    package mutating func propose(_ command: Command) -> UInt64? {
         guard self.replica.raft.role == .leader else { return nil }
         let entry = LogEntry(
             index: self.replica.raft.lastIndex + 1, term: self.term,
-            stamp: self.clock.stamp(at: now), wall: wall, command: command)
+            stamp: self.clock.stamp(at: self.now), wall: self.wall, command: command)
         do {
             self.writer.bytes.removeAll(keepingCapacity: true)
             entry.encode(into: &self.writer)
@@ -106,14 +148,20 @@ package struct NodeMachine: ~Copyable {
             return nil
         }
         self.known.append(entry)
+        self.noteClosing(command, at: entry.index)
         return entry.index
     }
 
     /// Stands for election.
     package mutating func campaign() { self.replica.campaign() }
 
-    /// Appends what is to be done now.
-    package mutating func turn(_ actions: inout [Replica.Action]) {
+    /// Appends what is to be done now. Commands that wait go into the log, or to the leader.
+    package mutating func turn(
+        _ actions: inout [Replica.Action], now: Instant, wall: WallTime
+    ) {
+        self.now = now
+        self.wall = wall
+        self.sendCommands()
         self.replica.turn(&actions)
     }
 
@@ -137,13 +185,25 @@ package struct NodeMachine: ~Copyable {
         let logged = try self.command(of: entry)
         self.applied = entry.position
         guard let logged else { return nil }
+        self.clock.observe(logged.stamp, at: self.now)
         // What only the leader of one term may author dies with the term.
         if let term = logged.command.leaderTerm, term != entry.term {
             return (logged, .refused(.unknown))
         }
+        let from = effects.count
         let result = self.queue.apply(
             logged.command, index: entry.index, stamp: logged.stamp, effects: &effects)
         self.learn(logged, result)
+        self.keeper.applied(entry.index)
+        for place in from..<effects.count {
+            switch effects[place] {
+            case .sessionOpened(let id): self.keeper.opened(id, now: self.now)
+            case .sessionClosed(let id): self.closed(id)
+            case .leased, .reportLeased, .leaseEnded, .messageFinished, .possibleDuplicates,
+                .recipientsFailed:
+                continue
+            }
+        }
         return (logged, result)
     }
 
@@ -164,23 +224,50 @@ package struct NodeMachine: ~Copyable {
     }
 
     private mutating func learn(_ logged: LogEntry, _ result: CommandResult) {
-        if case .openSession(let open) = logged.command.action,
-            case .sessionOpened(let id) = result, open.nonce == self.openNonce
-        {
+        if case .openSession(let open) = logged.command.action {
+            guard open.nonce == self.openNonce else { return }
+            self.courier.opened()
+            self.opening = result
+            guard case .sessionOpened(let id) = result, id != self.session else { return }
             self.session = id
             self.nextSequence = 1
             self.acknowledgements = Acknowledgements()
-        } else if let origin = logged.command.origin, origin.session == self.session {
-            // The proposer is this node: the result is known with the apply.
-            self.acknowledgements.add(origin.sequence)
+        } else if let origin = logged.command.origin {
+            if origin.session == self.session {
+                // The result is known with the apply.
+                self.acknowledgements.add(origin.sequence)
+                self.courier.resolve(origin.sequence)
+            } else {
+                self.courier.resolveFact(origin)
+            }
         }
+    }
+
+    private mutating func closed(_ id: SessionID) {
+        self.keeper.closed(id)
+        guard id == self.session else { return }
+        self.session = .none
+        self.courier.close()
     }
 
     // MARK: Upkeep.
 
-    /// What the leader should propose now: grants, expiries.
+    /// Whether the leader may look for what to propose by itself: not while the last of it is not
+    /// applied, since that is about to change the state.
+    package var mayLookForWork: Bool {
+        self.isReadyLeader && self.workUpTo <= self.applied.index
+    }
+
+    /// What the leader should propose by itself now: grants, expiries.
     package mutating func nextWork(at now: Instant, limit: Int) -> [Command] {
         self.queue.nextWork(now: self.clock.reading(at: now), limit: limit, term: self.term)
+    }
+
+    /// Proposes what `nextWork` gave.
+    package mutating func propose(work: [Command]) {
+        for command in work {
+            if let index = self.propose(command) { self.workUpTo = index }
+        }
     }
 
     /// Rows changed since the last checkpoint; they count as saved from now on.
@@ -188,8 +275,7 @@ package struct NodeMachine: ~Copyable {
 
     /// Lets go of entries that nobody asks for: with nobody to send them to, all that are applied.
     package mutating func compact() {
-        let configuration = self.replica.raft.configuration
-        guard configuration.allVoters.count == 1, configuration.learners.isEmpty else { return }
+        guard self.isSoleVoter else { return }
         self.replica.compact(to: self.applied.index)
     }
 }

@@ -30,6 +30,13 @@ package struct QueueClock: Sendable {
         self.last + min(max(.zero, now - self.lastRead), Self.stepMax)
     }
 
+    /// An entry with this stamp is applied at `now`: who follows keeps up with the leader's time.
+    package mutating func observe(_ stamp: QueueTime, at now: Instant) {
+        guard stamp > self.last else { return }
+        self.last = stamp
+        self.lastRead = now
+    }
+
     /// The stamp of an entry that is proposed at `now`.
     package mutating func stamp(at now: Instant) -> QueueTime {
         let stamp = self.reading(at: now)

@@ -1,0 +1,134 @@
+// Courier.swift - the own commands without a result, on their way to whoever leads.
+//
+// Takes     commands of this node; who leads, and in which term; results.
+// Gives     commands to hand to the leader, each once on one way. When the way changes (another
+//           leader or term, a link that broke) all of them go again: their results are remembered
+//           by (session, number), so what arrives twice takes effect once (invariant 4).
+// Never     forgets a command of an open session that has no result. Of a closed one facts go on
+//           (somebody has the mail, somebody was told no); whoever waits for the rest is told.
+
+import MailQueue
+import Primitives
+import Raft
+
+struct Courier {
+    /// Where commands go.
+    enum Way: Equatable {
+        case none
+        /// This node leads.
+        case own(term: UInt64)
+        case leader(MemberID, term: UInt64)
+    }
+
+    private(set) var way = Way.none
+    /// Commands of the own session by number.
+    private var items = NumberedRing<Command>(capacity: 256)
+    /// Numbers that were not handed out on this way.
+    private var unsent = RingBuffer<UInt64>(capacity: 256)
+    /// The own OpenSession that has no result.
+    private var opening: Command?
+    /// Facts of sessions that are closed, in their order.
+    private var facts: [Command] = []
+    /// So many of `facts` were handed out on this way.
+    private var factsSent = 0
+    private var isOpeningSent = false
+
+    /// Commands without a result.
+    var count: Int { self.items.count + self.facts.count + (self.opening == nil ? 0 : 1) }
+
+    /// The command with this number, if it has no result yet.
+    func command(_ number: UInt64) -> Command? { self.items[number] }
+
+    mutating func add(_ command: Command, number: UInt64) {
+        self.items.insert(command, at: number)
+        self.unsent.append(number)
+    }
+
+    mutating func open(_ command: Command) {
+        self.opening = command
+        self.isOpeningSent = false
+    }
+
+    /// Commands go another way from now on.
+    mutating func turn(to way: Way) {
+        guard way != self.way else { return }
+        self.way = way
+        self.sendAgain()
+    }
+
+    /// What was handed out may not have arrived.
+    mutating func sendAgain() {
+        while self.unsent.popFirst() != nil {}
+        for number in self.items.numbers where self.items[number] != nil {
+            self.unsent.append(number)
+        }
+        self.factsSent = 0
+        self.isOpeningSent = false
+    }
+
+    /// The next command to hand over: facts of old sessions first, then the new session, so that
+    /// what is known of old leases is in the log before anybody is given them.
+    mutating func next() -> Command? {
+        guard self.way != .none else { return nil }
+        if self.factsSent < self.facts.count {
+            self.factsSent += 1
+            return self.facts[self.factsSent - 1]
+        }
+        if let opening, !self.isOpeningSent {
+            self.isOpeningSent = true
+            return opening
+        }
+        while let number = self.unsent.popFirst() {
+            if let command = self.items[number] { return command }
+        }
+        return nil
+    }
+
+    /// The command of the own session with this number has its result.
+    mutating func resolve(_ number: UInt64) { _ = self.items.remove(number) }
+
+    /// A fact of a closed session is in the log.
+    mutating func resolveFact(_ origin: Origin) {
+        guard
+            let place = self.facts.firstIndex(where: {
+                $0.origin?.session == origin.session && $0.origin?.sequence == origin.sequence
+            })
+        else { return }
+        self.facts.remove(at: place)
+        if place < self.factsSent { self.factsSent -= 1 }
+    }
+
+    mutating func opened() { self.opening = nil }
+
+    /// The own session is closed: what is a fact stays to be said, the rest has no effect any more.
+    mutating func close() {
+        for number in self.items.numbers {
+            if let command = self.items[number], command.isFact { self.facts.append(command) }
+        }
+        self.items.removeAll()
+        while self.unsent.popFirst() != nil {}
+    }
+}
+
+extension Command {
+    /// Taken from closed sessions too.
+    var isFact: Bool {
+        switch self.action {
+        case .outcome, .cancel: true
+        case .openSession, .closeSession, .expireSession, .enqueue, .release, .grant, .suspend,
+            .clearSuspension, .report, .waiveReport, .admin, .expire, .bodyLost, .tick, .settings,
+            .drain:
+            false
+        }
+    }
+
+    /// Only a leader may author it: nobody else's is taken.
+    var isLeaders: Bool {
+        switch self.action {
+        case .expireSession, .grant, .expire, .tick, .settings: true
+        case .openSession, .closeSession, .enqueue, .outcome, .release, .suspend,
+            .clearSuspension, .cancel, .report, .waiveReport, .admin, .bodyLost, .drain:
+            false
+        }
+    }
+}

@@ -1,0 +1,193 @@
+// NodeMachinePeers.swift - the node among others: commands to the leader, renewals, elections.
+//
+// Takes     what peers say, ticks, links that break.
+// Gives     posts. A post may be lost: commands go again when the way to the leader changes,
+//           renewals are sent again by their interval.
+// Limits    a peer's command is at most `commandBytesMax`; what only a leader may author is refused.
+// See       Courier, SessionKeeper.
+
+package import MailQueue
+package import Primitives
+package import Raft
+
+extension NodeMachine {
+    /// Bytes of one forwarded command.
+    package static let commandBytesMax = 8 << 20
+
+    /// What a peer must not say; counted.
+    package enum PeerError: Error, Equatable {
+        case malformed(CodecError)
+        case agreement(StepError)
+        /// Grants, expiries, ticks and settings are the leader's own.
+        case notYours
+
+        package var label: StaticString {
+            switch self {
+            case .malformed: "malformed"
+            case .agreement: "agreement"
+            case .notYours: "not_yours"
+            }
+        }
+    }
+
+    package mutating func tick(random: UInt64) { self.replica.tick(random: random) }
+
+    /// A message of agreement.
+    package mutating func step(_ bytes: [UInt8]) throws(PeerError) {
+        let message: Message
+        do {
+            message = try Message(bytes)
+        } catch {
+            throw .malformed(error)
+        }
+        do {
+            try self.replica.step(message)
+        } catch {
+            throw .agreement(error)
+        }
+    }
+
+    /// What is to be sent to others, or, with the own id, to be taken by this node.
+    package mutating func takePosts(_ posts: inout [Post]) {
+        swap(&posts, &self.posts)
+    }
+
+    // MARK: Commands.
+
+    mutating func sendCommands() {
+        let leader = self.replica.raft.leader
+        if self.replica.raft.role == .leader {
+            self.courier.turn(to: .own(term: self.term))
+        } else {
+            self.courier.turn(to: leader == .none ? .none : .leader(leader, term: self.term))
+        }
+        while let command = self.courier.next() { self.hand(command) }
+    }
+
+    private mutating func hand(_ command: Command) {
+        switch self.courier.way {
+        case .none: return
+        case .own:
+            // Refused for want of room: the next tick brings it again.
+            if self.propose(command) == nil { self.commandsMayBeLost() }
+        case .leader(let leader, term: _):
+            var writer = ByteWriter(capacity: 512)
+            command.encode(into: &writer)
+            self.posts.append(.forward(to: leader, command: writer.bytes))
+        }
+    }
+
+    /// A command of a peer, for this node's log.
+    package mutating func receiveCommand(
+        _ bytes: [UInt8], from peer: MemberID
+    ) throws(PeerError) {
+        let command: Command
+        do {
+            command = try Self.command(bytes)
+        } catch {
+            throw .malformed(error)
+        }
+        guard !command.isLeaders else { throw .notYours }
+        if self.propose(command) == nil { self.posts.append(.declined(to: peer)) }
+    }
+
+    /// The leader took a command of ours not, or a link to it broke: all goes again, soon.
+    package mutating func commandsMayBeLost() { self.isStalled = true }
+
+    /// Called with each tick of the driver: what got stuck goes again.
+    package mutating func retryCommands() {
+        guard self.isStalled else { return }
+        self.isStalled = false
+        self.courier.sendAgain()
+    }
+
+    private static func command(_ bytes: [UInt8]) throws(CodecError) -> Command {
+        guard bytes.count <= Self.commandBytesMax else { throw .outOfRange("command") }
+        var reader = ByteReader(bytes)
+        let command = try Command(from: &reader)
+        try reader.finish()
+        return command
+    }
+
+    // MARK: Sessions.
+
+    /// A command is in the own log at `index`: it may close a session.
+    mutating func noteClosing(_ command: Command, at index: UInt64) {
+        switch command.action {
+        case .expireSession(let session): self.keeper.closes(session, at: index)
+        case .closeSession:
+            if let origin = command.origin { self.keeper.closes(origin.session, at: index) }
+        case .openSession(let open):
+            if let session = self.queue.session(of: open.node) {
+                self.keeper.closes(session, at: index)
+            }
+        case .enqueue, .outcome, .release, .grant, .suspend, .clearSuspension, .cancel, .report,
+            .waiveReport, .admin, .expire, .bodyLost, .tick, .settings, .drain:
+            return
+        }
+    }
+
+    /// The own session asks for more time.
+    package mutating func renew(now: Instant) {
+        guard self.session != .none else { return }
+        switch self.courier.way {
+        case .none: return
+        case .own: self.receiveRenewal(self.session, sentAt: now.nanoseconds, from: self.id, now)
+        case .leader(let leader, term: _):
+            self.posts.append(.renew(to: leader, session: self.session, sentAt: now.nanoseconds))
+        }
+    }
+
+    /// A session asks this node for more time.
+    package mutating func receiveRenewal(
+        _ session: SessionID, sentAt: Int64, from peer: MemberID, _ now: Instant
+    ) {
+        self.keeper.renew(
+            SessionKeeper.Renewal(from: peer, session: session, sentAt: sentAt), now: now)
+        self.askForProof()
+    }
+
+    private mutating func askForProof() {
+        guard let read = self.keeper.read() else { return }
+        do {
+            try self.replica.requestRead(read)
+        } catch {
+            self.keeper.unproven()
+        }
+    }
+
+    /// This node led when it asked for the proof.
+    package mutating func proved(_ read: ReadState) {
+        self.keeper.prove(read.request, index: read.index)
+        self.answerRenewals()
+        self.askForProof()
+    }
+
+    private mutating func answerRenewals() {
+        let open = self.queue.openSessions
+        let answers = self.keeper.answers(applied: self.applied.index) { open.contains($0) }
+        for answer in answers {
+            self.posts.append(
+                .renewed(to: answer.from, session: answer.session, sentAt: answer.sentAt))
+        }
+    }
+
+    /// The leader's care for the sessions, with each tick: silence ends them.
+    package mutating func keepSessions(now: Instant) {
+        guard self.isReadyLeader else {
+            self.keeper.end()
+            return
+        }
+        if self.keeper.term != self.term {
+            self.keeper.begin(term: self.term, self.queue.openSessions, now: now)
+        }
+        self.now = now
+        self.answerRenewals()
+        self.askForProof()
+        // Alone nobody else could be given its leases (Docs/Decisions/0006).
+        guard !self.isSoleVoter else { return }
+        for session in self.keeper.overdue(now: now) {
+            _ = self.propose(Command(.expireSession(session)))
+        }
+    }
+}
