@@ -270,6 +270,9 @@ package struct NodeMachine: ~Copyable {
         }
     }
 
+    /// Of the queue at `applied`: equal on all nodes (invariant 7).
+    package mutating func stateHash() -> UInt64 { self.queue.stateHash() }
+
     /// Rows changed since the last checkpoint; they count as saved from now on.
     package mutating func takeDirty() -> CheckpointDelta { self.queue.takeDirty() }
 

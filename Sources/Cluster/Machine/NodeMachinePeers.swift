@@ -10,6 +10,17 @@ package import MailQueue
 package import Primitives
 package import Raft
 
+extension Post {
+    /// Whom it is for.
+    package var to: MemberID {
+        switch self {
+        case .forward(let to, _), .declined(let to), .renew(let to, _, _),
+            .renewed(let to, _, _):
+            to
+        }
+    }
+}
+
 extension NodeMachine {
     /// Bytes of one forwarded command.
     package static let commandBytesMax = 8 << 20
@@ -28,6 +39,14 @@ extension NodeMachine {
             case .notYours: "not_yours"
             }
         }
+    }
+
+    /// The link to a member broke. To the leader's it is a hint: nobody waits for the silence to be
+    /// over; and what was sent there may be lost.
+    package mutating func linkBroke(to peer: MemberID) {
+        self.replica.reportUnreachable(peer)
+        self.commandsMayBeLost()
+        if self.replica.raft.leader == peer { self.replica.leaderIsGone() }
     }
 
     package mutating func tick(random: UInt64) { self.replica.tick(random: random) }
