@@ -132,8 +132,7 @@ let package = Package(
             "ClusterTests",
             [
                 "Primitives", "Settings", "SMTP", "Raft", "Spool", "MailQueue", "Storage",
-                "Cluster",
-                logging, nio, nioPosix,
+                "OpenSSL", "Networking", "Cluster", "PeerFuzz", logging, nio, nioPosix,
             ]),
         tests(
             "ReceptionTests",
@@ -157,6 +156,8 @@ let package = Package(
         tests("ProcessTests", [], exclude: ["Thresholds"]),
         tests("TidyTests", ["TidyRules"]),
         library("Simulator", ["Primitives", "Raft"], path: "Tests/Simulator"),
+        library(
+            "PeerFuzz", ["Primitives", "Raft", "Spool", "Cluster", nio], path: "Tests/PeerFuzz"),
         library("Explorer", ["Primitives", "Raft"], path: "Tests/Explorer"),
         library("TidyRules", [], path: "Tests/TidyRules"),
         tool("tidy", ["TidyRules"]),
@@ -165,6 +166,6 @@ let package = Package(
         tool("simulate", ["Primitives", "Raft", "Simulator"]),
         tool("planted", ["Primitives"]),
         tool("explore", ["Primitives", "Raft", "Explorer"]),
-        tool("fuzz", ["Primitives", "Raft"]),
+        tool("fuzz", ["Primitives", "Raft", "PeerFuzz"]),
     ]
 )

@@ -75,6 +75,23 @@ package enum MetricCatalogue {
 
     private static let node: [Entry] = [
         entry(
+            "peer_links", .gauge, "Connections with other nodes that may be used.",
+            labels: "link: control, bulk", alert: "below the number of the other nodes for 1 min"),
+        entry(
+            "peer_bytes_total", .counter, "Bytes to and from other nodes, within TLS.",
+            labels: "link: control, bulk; direction: in, out"),
+        entry(
+            "peer_refusals_total", .counter,
+            "Connections with other nodes that were refused or ended; Docs/PeerProtocol.md.",
+            labels: "cause: version, other_cluster, our_name, rolled_back, same_name, "
+                + "certificate_name, certificate_expired, certificate_untrusted, "
+                + "certificate_missing, tls, hello, frame, payload, timeout, silent, stalled, "
+                + "queue_full, too_many, told",
+            alert: "any increase: a stranger, a copied disk, or a certificate that has expired"),
+        entry(
+            "peer_skipped_frames_total", .counter,
+            "Frames of other nodes of kinds that only a later version knows."),
+        entry(
             "queue_messages", .gauge, "Deliveries in the queue.",
             labels: "state: due, leased, deferred, held",
             alert: "due > 1,000 and growing for 10 min"),

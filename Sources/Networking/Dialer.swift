@@ -73,14 +73,35 @@ package enum Dialer {
         to address: IPAddress, port: Int, from source: IPAddress? = nil, timeout: Duration,
         on loop: any EventLoop, initializer: @escaping @Sendable (any Channel) throws -> Void
     ) -> EventLoopFuture<any Channel> {
-        var bootstrap = ClientBootstrap(group: loop)
+        var bootstrap = self.bootstrap(timeout, loop, initializer)
+        if let source { bootstrap = bootstrap.bind(to: source.socketAddress(port: 0)) }
+        return bootstrap.connect(to: address.socketAddress(port: port))
+            .flatMapErrorThrowing { error in throw DialFailure(error) }
+    }
+
+    /// Connects to a host that is named as the operator wrote it: an address, or a name that the
+    /// system's own resolver knows (hosts file, container network); never for mail.
+    package static func connect(
+        toHost host: String, port: Int, timeout: Duration, on loop: any EventLoop,
+        initializer: @escaping @Sendable (any Channel) throws -> Void
+    ) -> EventLoopFuture<any Channel> {
+        if let address = IPAddress(host) {
+            return self.connect(
+                to: address, port: port, timeout: timeout, on: loop, initializer: initializer)
+        }
+        return self.bootstrap(timeout, loop, initializer).connect(host: host, port: port)
+            .flatMapErrorThrowing { error in throw DialFailure(error) }
+    }
+
+    private static func bootstrap(
+        _ timeout: Duration, _ loop: any EventLoop,
+        _ initializer: @escaping @Sendable (any Channel) throws -> Void
+    ) -> ClientBootstrap {
+        ClientBootstrap(group: loop)
             .connectTimeout(.nanoseconds(timeout.inNanoseconds))
             .channelOption(ChannelOptions.tcpOption(.tcp_nodelay), value: 1)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture { try initializer(channel) }
             }
-        if let source { bootstrap = bootstrap.bind(to: source.socketAddress(port: 0)) }
-        return bootstrap.connect(to: address.socketAddress(port: port))
-            .flatMapErrorThrowing { error in throw DialFailure(error) }
     }
 }

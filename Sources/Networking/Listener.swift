@@ -13,6 +13,12 @@ package struct ListenFailure: Error, Equatable, Sendable {
     package let label: StaticLabel
     package let detail: String
     package let remedy: String
+
+    package init(label: StaticLabel, detail: String, remedy: String) {
+        self.label = label
+        self.detail = detail
+        self.remedy = remedy
+    }
 }
 
 package final class Listener: Sendable {

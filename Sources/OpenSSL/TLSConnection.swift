@@ -139,8 +139,11 @@ package final class TLSConnection {
 
     private func handshakeError() -> OpenSSLError {
         let verdict = SSL_get_verify_result(self.ssl)
-        guard self.verifies, verdict != X509_V_OK else {
-            return .capture("tls_handshake", "TLS handshake failed")
+        guard self.checksPeer, verdict != X509_V_OK else {
+            let isBare =
+                ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE
+            return .capture(
+                isBare ? "certificate_missing" : "tls_handshake", "TLS handshake failed")
         }
         _ = OpenSSLError.drain()
         let text = X509_verify_cert_error_string(verdict).map { String(cString: $0) } ?? "unknown"
@@ -159,16 +162,19 @@ package final class TLSConnection {
         let name = SSL_CIPHER_standard_name(cipher).map { String(cString: $0) }
         let asked = SSL_get_servername(self.ssl, TLSEXT_NAMETYPE_host_name)
         let shown = SSL_get0_peer_certificate(self.ssl) != nil
-        let checked =
-            self.verifies
-            || (self.role == .server && SSL_get_verify_mode(self.ssl) & SSL_VERIFY_PEER != 0)
         return TLSInfo(
             version: SSL_get_version(self.ssl).map { String(cString: $0) } ?? "",
             cipher: name ?? "",
             bits: Int(SSL_CIPHER_get_bits(cipher, nil)),
             serverName: asked.map { String(cString: $0).lowercased() },
             resumed: SSL_session_reused(self.ssl) == 1,
-            peer: !shown ? .anonymous : checked ? .verified : .unverified)
+            peer: !shown ? .anonymous : self.checksPeer ? .verified : .unverified)
+    }
+
+    /// A server asks for a certificate only if it checks it.
+    private var checksPeer: Bool {
+        self.verifies
+            || (self.role == .server && SSL_get_verify_mode(self.ssl) & SSL_VERIFY_PEER != 0)
     }
 
     /// The certificate that the peer has shown.

@@ -68,6 +68,7 @@ package enum House {
         "Cluster/Machine": [
             "Primitives", "SMTP", "Raft", "Spool", "MailQueue", "NIOCore.ByteBuffer",
         ],
+        "Cluster/Peer/Frames": ["Primitives", "Raft", "Spool", "NIOCore.ByteBuffer"],
         "Reception/Proxy": ["Primitives"],
     ]
 

@@ -2,10 +2,13 @@
 //
 // Usage     fuzz [--runs N] [--seed S] [--episode E]; build it for release. A run is one message.
 //           With `--episode` only that one is played, and told event by event.
+//           fuzz --peer-frames [--runs N] [--seed S]: bytes against the decoders of the links
+//           between nodes. A run is one frame.
 // Gives     counts, and 0; 1 with seed and episode when a fact of the member's went back. A trap of
 //           the core ends the process; its seed and episode are written first.
 
 import Glibc
+import PeerFuzz
 import Primitives
 import Raft
 
@@ -20,7 +23,12 @@ enum Main {
         var seed: UInt64 = 1
         var episode: UInt64?
         var arguments = CommandLine.arguments.dropFirst()
+        var playsFrames = false
         while let name = arguments.popFirst() {
+            if name == "--peer-frames" {
+                playsFrames = true
+                continue
+            }
             guard let text = arguments.popFirst(), let value = UInt64(text) else {
                 Self.fail("\(name): a number is missing", status: 2)
             }
@@ -28,7 +36,9 @@ enum Main {
             case "--runs": runs = value
             case "--seed": seed = value
             case "--episode": episode = value
-            case _: Self.fail("\(name): not known; --runs N, --seed S, --episode E", status: 2)
+            case _:
+                Self.fail(
+                    "\(name): not known; --runs N, --seed S, --episode E, --peer-frames", status: 2)
             }
         }
         for number in [SIGILL, SIGTRAP, SIGABRT, SIGSEGV, SIGBUS] {
@@ -39,12 +49,31 @@ enum Main {
                 raise(number)
             }
         }
+        if playsFrames {
+            Self.playFrames(runs: runs, seed: seed)
+            return
+        }
         do {
             var campaign = try Campaign(seed: seed)
             Self.play(&campaign, runs: runs, seed: seed, only: episode)
         } catch {
             Self.fail("no stage to begin from: \(error)", status: 1)
         }
+    }
+
+    private static func playFrames(runs: UInt64, seed: UInt64) {
+        playing = (seed, 0)
+        let begin = Self.seconds(CLOCK_PROCESS_CPUTIME_ID)
+        var fuzz = PeerFuzz(seed: seed)
+        while fuzz.frames < runs {
+            if let fault = fuzz.blow() {
+                Self.fail("fault: \(fault)\n--peer-frames --seed \(seed)", status: 1)
+            }
+        }
+        let rate = Double(fuzz.frames) / (Self.seconds(CLOCK_PROCESS_CPUTIME_ID) - begin)
+        print("frames    \(fuzz.frames), \(Int(rate)) a second of CPU")
+        print("messages  \(fuzz.messages)")
+        print("refused   \(fuzz.refused)")
     }
 
     private static func play(

@@ -16,6 +16,8 @@ package struct Hello: Hashable, Sendable {
     private static let magic: UInt32 = 0x4C48_4850
     /// Longest node name in bytes of UTF-8.
     package static let nodeNameBytesMax = 255
+    /// Longest host of an address in bytes.
+    package static let hostBytesMax = 255
 
     package var versions: ClosedRange<UInt16>
     package var cluster: ClusterID
@@ -26,11 +28,19 @@ package struct Hello: Hashable, Sendable {
     package var durableIndex: UInt64
     package var durableTerm: UInt64
     package var featureLevel: UInt32
+    /// What this connection is for: the dialer says, the other repeats it.
+    package var link: PeerLinkKind
+    /// Drawn at random by each start of the program: tells a copied disk from the disk.
+    package var process: UInt64
+    /// Where the sender can be dialed; host "": nowhere.
+    package var host: String
+    package var port: UInt16
 
     package init(
         cluster: ClusterID, node: NodeName, incarnation: Incarnation, boot: BootNumber,
         durableIndex: UInt64, durableTerm: UInt64, versions: ClosedRange<UInt16> = Self.spoken,
-        featureLevel: UInt32 = Self.featureLevel
+        featureLevel: UInt32 = Self.featureLevel, link: PeerLinkKind = .control,
+        process: UInt64 = 0, host: String = "", port: UInt16 = 0
     ) {
         self.versions = versions
         self.cluster = cluster
@@ -40,6 +50,10 @@ package struct Hello: Hashable, Sendable {
         self.durableIndex = durableIndex
         self.durableTerm = durableTerm
         self.featureLevel = featureLevel
+        self.link = link
+        self.process = process
+        self.host = host
+        self.port = port
     }
 
     /// The payload of the frame.
@@ -54,6 +68,10 @@ package struct Hello: Hashable, Sendable {
         writer.u64(self.durableTerm)
         writer.u32(self.featureLevel)
         writer.string(self.node)
+        writer.u8(self.link.rawValue)
+        writer.u64(self.process)
+        writer.u16(self.port)
+        writer.string(self.host)
     }
 
     /// Bytes behind the known members are skipped: a later version may say more.
@@ -70,6 +88,11 @@ package struct Hello: Hashable, Sendable {
         self.durableTerm = try reader.u64()
         self.featureLevel = try reader.u32()
         self.node = try reader.string(atMost: Self.nodeNameBytesMax)
+        guard let link = PeerLinkKind(rawValue: try reader.u8()) else { throw .unknown("link") }
+        self.link = link
+        self.process = try reader.u64()
+        self.port = try reader.u16()
+        self.host = try reader.string(atMost: Self.hostBytesMax)
         guard !self.node.isEmpty, self.boot > 0, self.incarnation.raw != 0 else {
             throw .outOfRange("hello")
         }
@@ -84,12 +107,7 @@ package struct Hello: Hashable, Sendable {
             return .otherCluster(peer.cluster)
         }
         if peer.node == self.node { return .ourName }
-        if let remembered, remembered.incarnation == peer.incarnation,
-            (peer.boot, peer.durableTerm, peer.durableIndex)
-                < (remembered.boot, remembered.durableTerm, remembered.durableIndex)
-        {
-            return .rolledBack
-        }
+        if let remembered, remembered.hasMore(than: peer) { return .rolledBack }
         return nil
     }
 
@@ -99,13 +117,44 @@ package struct Hello: Hashable, Sendable {
         package var boot: BootNumber
         package var durableIndex: UInt64
         package var durableTerm: UInt64
+        /// Of the start that has shown `boot`; 0: not known.
+        package var process: UInt64
         package init(
-            incarnation: Incarnation, boot: BootNumber, durableIndex: UInt64, durableTerm: UInt64
+            incarnation: Incarnation, boot: BootNumber, durableIndex: UInt64, durableTerm: UInt64,
+            process: UInt64 = 0
         ) {
             self.incarnation = incarnation
             self.boot = boot
             self.durableIndex = durableIndex
             self.durableTerm = durableTerm
+            self.process = process
+        }
+
+        /// Whether `peer` is of this incarnation and shows less: an earlier start, another program
+        /// that claims the same start, or a shorter log after a start. (One program's own log may
+        /// get shorter for a moment, when a leader replaces its end.)
+        func hasMore(than peer: Hello) -> Bool {
+            guard self.incarnation == peer.incarnation else { return false }
+            if peer.boot < self.boot { return true }
+            if peer.boot == self.boot, self.process != 0, peer.process != 0 {
+                return peer.process != self.process
+            }
+            return (peer.durableTerm, peer.durableIndex) < (self.durableTerm, self.durableIndex)
+        }
+
+        /// Takes in what the same incarnation shows now.
+        mutating func see(_ peer: Hello) {
+            if peer.boot >= self.boot {
+                self.boot = peer.boot
+                self.process = peer.process
+            }
+            self.see(durableTerm: peer.durableTerm, index: peer.durableIndex)
+        }
+
+        mutating func see(durableTerm term: UInt64, index: UInt64) {
+            guard (self.durableTerm, self.durableIndex) < (term, index) else { return }
+            self.durableTerm = term
+            self.durableIndex = index
         }
     }
 

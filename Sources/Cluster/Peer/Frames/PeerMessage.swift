@@ -1,0 +1,238 @@
+// PeerMessage.swift - what nodes say to each other once they have greeted.
+//
+// Control   raft … standing; bulk: body… , fetch… , snapshot… .
+// Limits    named here, in bytes and entries; decoders refuse what is beyond, encoders end the
+//           process: what this node says is its own doing.
+// See       PeerMessageCodec; Docs/PeerProtocol.md, "Messages".
+
+package import Primitives
+package import Raft
+package import Spool
+
+package import struct NIOCore.ByteBuffer
+
+package enum PeerMessage: Equatable, Sendable {
+    // MARK: Control
+
+    /// A message of the consensus, as Raft's own codec writes it.
+    case raft([UInt8])
+    /// A command for the leader to stamp and propose; `number` is the sender's, for the answer.
+    case forward(number: UInt64, command: [UInt8])
+    /// Not the leader (or not able to propose): nothing was done. `leader` 0: not known.
+    case forwardRefused(number: UInt64, leader: Incarnation)
+    case renew(Renewal)
+    case renewed(RenewalAnswer)
+    case found(FoundNotice)
+    /// `cluster`: what the sender belongs to now.
+    case foundAnswer(accepted: Bool, cluster: ClusterID)
+    case standing(Standing)
+
+    // MARK: Bulk
+
+    /// A body begins that has no tag yet; `stream` is the sender's number for it.
+    case bodyOpen(stream: UInt64)
+    /// `number` counts the stream's chunks from 0; `blocks` are whole blocks as Storage keeps them.
+    case bodyChunk(stream: UInt64, number: UInt64, blocks: ByteBuffer)
+    case bodyEnd(stream: UInt64, tag: Tag, BodySeal)
+    /// A small body at once.
+    case bodyWhole(tag: Tag, BodySeal, blocks: ByteBuffer)
+    /// Synced (invariant 8).
+    case bodyStored(tag: Tag)
+    case bodyRefused(PeerBody, PeerBodyRefusal)
+    /// The sender gives the stream up; what came of it is garbage.
+    case bodyAbandoned(stream: UInt64)
+    /// Asks for a stored body; `request` is the asker's number.
+    case fetchBody(request: UInt64, tag: Tag)
+    case fetchedHead(request: UInt64, BodySeal)
+    case fetchedPiece(request: UInt64, blocks: ByteBuffer, isLast: Bool)
+    case fetchFailed(request: UInt64, PeerFetchFailure)
+    case snapshotOffer(SnapshotOffer)
+    /// `offset` in bytes from the snapshot's first. The frame's checksum is the piece's.
+    case snapshotPiece(id: UInt64, offset: UInt64, bytes: ByteBuffer)
+    /// `digest`: SHA-256 of the whole.
+    case snapshotDone(id: UInt64, digest: BodyDigest)
+    /// `takenBytes`: all before this offset has been taken.
+    case snapshotAnswer(id: UInt64, SnapshotVerdict, takenBytes: UInt64)
+
+    /// Bytes of one forwarded command, at most.
+    package static let commandBytesMax = 8 << 20
+    /// Destinations of one renewal, at most.
+    package static let destinationsMax = 4096
+    /// Bytes of one destination's name, at most.
+    package static let destinationBytesMax = 320
+    /// Members of one `found`, at most: as many as there may be seeds.
+    package static let membersMax = 64
+    /// Bytes of blocks (or of a snapshot) in one frame, at most: a record's limit. Senders stay at
+    /// `pieceBytes`, so that others' frames get their turn.
+    package static let blocksBytesMax = 8 << 20
+    /// What a sender of bodies or snapshots puts in one frame, in bytes.
+    package static let pieceBytes = 256 << 10
+    /// Bytes of a body's head, at most.
+    package static let headBytesMax = 1 << 20
+    /// Bytes of a snapshot's configuration, at most.
+    package static let configurationBytesMax = 64 << 10
+}
+
+/// A node keeps its session: what it holds, and when it asked.
+package struct Renewal: Equatable, Sendable {
+    package var session: SessionID
+    /// The asker's own clock when it asked; comes back in the answer.
+    package var sentAt: Instant
+    /// The term whose leader is asked.
+    package var term: UInt64
+    /// Of each destination: the share held and the connections open.
+    package var shares: [HeldShare]
+    package init(session: SessionID, sentAt: Instant, term: UInt64, shares: [HeldShare]) {
+        self.session = session
+        self.sentAt = sentAt
+        self.term = term
+        self.shares = shares
+    }
+}
+
+package struct HeldShare: Equatable, Sendable {
+    package var destination: String
+    package var share: UInt32
+    package var open: UInt32
+    package init(destination: String, share: UInt32, open: UInt32) {
+        self.destination = destination
+        self.share = share
+        self.open = open
+    }
+}
+
+package struct RenewalAnswer: Equatable, Sendable {
+    package var session: SessionID
+    /// From the renewal.
+    package var sentAt: Instant
+    package var term: UInt64
+    package var shares: [DealtShare]
+    package init(session: SessionID, sentAt: Instant, term: UInt64, shares: [DealtShare]) {
+        self.session = session
+        self.sentAt = sentAt
+        self.term = term
+        self.shares = shares
+    }
+}
+
+package struct DealtShare: Equatable, Sendable {
+    package var destination: String
+    package var share: UInt32
+    package init(destination: String, share: UInt32) {
+        self.destination = destination
+        self.share = share
+    }
+}
+
+/// The founder's word: this cluster, these first voters.
+package struct FoundNotice: Equatable, Sendable {
+    package var cluster: ClusterID
+    package var members: [Holder]
+    package init(cluster: ClusterID, members: [Holder]) {
+        self.cluster = cluster
+        self.members = members
+    }
+}
+
+/// What a node tells the others of itself, once a second.
+package struct Standing: Equatable, Sendable {
+    package var applied: LogPosition
+    /// The end of the log that is synced.
+    package var durable: LogPosition
+    /// SMTP sessions of clients, and connections to other hosts.
+    package var sessionsIn: UInt32
+    package var sessionsOut: UInt32
+    /// Free thousandths of the data directory's file system.
+    package var diskFreePermille: UInt16
+    /// Low on space: send no bodies.
+    package var refusesBodies: Bool
+    package var isDraining: Bool
+    package init(
+        applied: LogPosition, durable: LogPosition, sessionsIn: UInt32, sessionsOut: UInt32,
+        diskFreePermille: UInt16, refusesBodies: Bool, isDraining: Bool
+    ) {
+        self.applied = applied
+        self.durable = durable
+        self.sessionsIn = sessionsIn
+        self.sessionsOut = sessionsOut
+        self.diskFreePermille = diskFreePermille
+        self.refusesBodies = refusesBodies
+        self.isDraining = isDraining
+    }
+}
+
+/// What is known of a body when its last byte is.
+package struct BodySeal: Equatable, Sendable {
+    package var head: [UInt8]
+    package var blockCount: UInt32
+    package var contentBytes: UInt64
+    package var digest: BodyDigest
+    package init(head: [UInt8], blockCount: UInt32, contentBytes: UInt64, digest: BodyDigest) {
+        self.head = head
+        self.blockCount = blockCount
+        self.contentBytes = contentBytes
+        self.digest = digest
+    }
+}
+
+/// Names a body on the way.
+package enum PeerBody: Equatable, Sendable {
+    case stream(UInt64)
+    case tag(Tag)
+}
+
+/// Why a body is not taken. A number of a later version reads as `other`.
+package enum PeerBodyRefusal: UInt8, Sendable, CaseIterable {
+    case other = 0
+    /// Low on space.
+    case full = 1
+    /// Blocks, count or digest are not what the seal says.
+    case damaged = 2
+    /// A chunk out of its order, or of a stream that is not open.
+    case unknownStream = 3
+    case tooManyStreams = 4
+    case stopping = 5
+    /// Writing has failed.
+    case storage = 6
+}
+
+/// Why a body is not given. A number of a later version reads as `other`.
+package enum PeerFetchFailure: UInt8, Sendable, CaseIterable {
+    case other = 0
+    /// Never had, or deleted by proof.
+    case absent = 1
+    case damaged = 2
+    case tooManyRequests = 3
+    case stopping = 4
+    case storage = 5
+}
+
+package struct SnapshotOffer: Equatable, Sendable {
+    /// The sender's number.
+    package var id: UInt64
+    /// Of the last entry that it holds.
+    package var position: LogPosition
+    package var totalBytes: UInt64
+    /// As Raft's codec writes it.
+    package var configuration: [UInt8]
+    package init(
+        id: UInt64, position: LogPosition, totalBytes: UInt64, configuration: [UInt8]
+    ) {
+        self.id = id
+        self.position = position
+        self.totalBytes = totalBytes
+        self.configuration = configuration
+    }
+}
+
+/// A number of a later version reads as `refused`.
+package enum SnapshotVerdict: UInt8, Sendable, CaseIterable {
+    /// Not wanted (now): offer again later.
+    case refused = 0
+    /// Send on from `takenBytes`.
+    case taking = 1
+    /// Checked, stored and current.
+    case installed = 2
+    /// What came is not what was sent, or could not be stored.
+    case failed = 3
+}

@@ -1,0 +1,289 @@
+// PeerMesh.swift - the links between this node and all others.
+//
+// Takes     messages for nodes by name; addresses of members beyond the seeds.
+// Gives     peers that come and go, and their messages in order of each link (PeerEvents).
+// Never     looks into a message, but for what `standing` shows of a peer's disk.
+// Limits    PeerLimits. One loop: the node's; every function is to be called on it.
+// Standard  TLS 1.3 (RFC 8446), both sides certified by the cluster's own authority.
+// See       Docs/PeerProtocol.md; PeerLink, PeerMesh+Links, PeerMesh+Dialing.
+
+package import Logging
+package import NIOCore
+import Networking
+import OpenSSL
+package import Primitives
+package import Settings
+
+/// What the node is told. All on the mesh's loop.
+package protocol PeerEvents: AnyObject {
+    /// The link may be used from now on.
+    func peerUp(_ peer: Hello, _ link: PeerLinkKind)
+    /// What was sent and not answered may or may not have arrived.
+    func peerDown(_ node: NodeName, _ incarnation: Incarnation, _ link: PeerLinkKind)
+    func received(_ message: PeerMessage, from node: NodeName, _ incarnation: Incarnation)
+    /// A connection with `who` (a name as far as it is known, else an address) was refused or ended
+    /// for a cause; counted and, once a minute, logged already.
+    func peerRefused(_ who: String, _ refusal: PeerRefusal)
+    /// A bulk link that was full (`isWritable`) takes messages again.
+    func peerDrained(_ node: NodeName)
+    /// Asked before each frame of a bulk link; false: reading stops until `resumeReading`.
+    func mayRead(from node: NodeName) -> Bool
+}
+
+extension PeerEvents {
+    package func peerRefused(_ who: String, _ refusal: PeerRefusal) {}
+    package func peerDrained(_ node: NodeName) {}
+    package func mayRead(from node: NodeName) -> Bool { true }
+}
+
+/// Times and sizes. The defaults are the product's; tests use small ones.
+package struct PeerLimits: Sendable {
+    package var tick = Duration.seconds(1)
+    /// From the connection to the peer's Hello, in ticks; also for the TLS handshake.
+    package var greetingTicks = 5
+    /// A link on which nothing was read for so long is dead; both sides speak once a tick.
+    package var silenceTicks = 5
+    /// A link whose queue has not moved for so long is dead.
+    package var stallTicks = 30
+    /// How long a goodbye may take to be read.
+    package var leavingTicks = 1
+    /// Bytes that may wait for a peer: beyond it the link is cut.
+    package var controlQueueBytes = 64 << 20
+    /// Bytes that may wait for a peer: beyond it nothing more is taken (`isWritable`).
+    package var bulkQueueBytes = 8 << 20
+    /// First and longest pause between attempts to connect, before jitter.
+    package var backoffFirst = Duration.milliseconds(50)
+    package var backoffLast = Duration.seconds(1)
+    package var connectTimeout = Duration.seconds(3)
+    /// Connections of strangers (no Hello yet) at once.
+    package var strangersMax = 64
+    /// Names of peers that are known at once.
+    package var peersMax = 1024
+    /// Incarnations whose disks are remembered.
+    package var rememberedMax = 4096
+    package init() {}
+
+    func queueBytes(_ kind: PeerLinkKind) -> Int {
+        switch kind {
+        case .control: self.controlQueueBytes
+        case .bulk: self.bulkQueueBytes
+        }
+    }
+}
+
+package final class PeerMesh {
+    let loop: any EventLoop  // existential: the node's loop, whatever it is
+    let limits: PeerLimits
+    let logger: Logger
+    let settings: Settings.Cluster
+    let name: NodeName
+    let server: TLSServerContext
+    let client: TLSClientContext
+    private let hello: () -> Hello
+    weak var events: (any PeerEvents)?  // existential: the node owns the mesh
+    /// Of this start.
+    private let process = Secrets.randomWord()
+    var generator = Generator(seed: Secrets.randomWord())
+    private var listener: Listener?
+    private var ticker: RepeatedTask?
+    var isRunning = false
+    private(set) var advertised = Endpoint(host: "", port: 0)
+
+    var records: [NodeName: PeerRecord] = [:]
+    /// Names of `records`, in the order in which they became known.
+    var names: [NodeName] = []
+    /// All connections that are not closed.
+    var links: [PeerLink] = []
+    var remembered: [Hello.Remembered] = []
+    var gate = WarningGate()
+    var metrics = PeerMetrics()
+
+    /// - Parameters:
+    ///   - node: this node's name, which its certificate bears.
+    ///   - hello: what this node is now; asked for each connection.
+    /// - Throws: an error that names the file and says what to do about it.
+    package init(
+        settings: Settings.Cluster, node: NodeName, loop: any EventLoop, logger: Logger,
+        limits: PeerLimits = PeerLimits(), hello: @escaping () -> Hello, events: any PeerEvents
+    ) throws {
+        self.loop = loop
+        self.limits = limits
+        self.logger = logger
+        self.settings = settings
+        self.name = node
+        self.hello = hello
+        self.events = events
+        let identity = CertificateFiles(certificate: settings.certificate, key: settings.key)
+        self.server = try TLSServerContext(
+            [identity], clients: .certified(by: settings.ca), minimum: .tls13)
+        self.client = try TLSClientContext(
+            trust: .authority(settings.ca), identity: identity, minimum: .tls13)
+        let shown = self.server.certificates[0].commonName
+        guard shown == node else {
+            throw OpenSSLError(
+                label: "certificate_name",
+                detail: "the certificate \(settings.certificate) is for \"\(shown)\", "
+                    + "this node is \"\(node)\"",
+                remedy: "Give the certificate that `posthouse ca issue --node \(node)` made")
+        }
+        for seed in settings.seeds where seed.name != node {
+            self.add(seed.name, address: seed.endpoint, isSeed: true)
+        }
+    }
+
+    /// Opens the port and begins to dial.
+    ///
+    /// - Returns: the port; fails with `ListenFailure`.
+    package func start() -> EventLoopFuture<Int> {
+        guard let address = IPAddress(self.settings.listen.host) else {
+            return self.loop.makeFailedFuture(
+                ListenFailure(
+                    label: "listen_no_address",
+                    detail: "cluster.listen is no address: \(self.settings.listen)",
+                    remedy: "Use an address that `ip address` shows, or 0.0.0.0"))
+        }
+        self.isRunning = true
+        let mesh = NIOLoopBound(self, eventLoop: self.loop)
+        return Listener.bind(
+            address, port: self.settings.listen.port, on: self.loop, children: self.loop,
+            paused: { reason in
+                mesh.value.logger.warning(
+                    "accepting peers pauses", metadata: ["reason": "\(reason)"])
+            },
+            initializer: { channel in
+                let added = try mesh.value.addHandlers(to: channel, dialed: nil)
+                mesh.value.links.append(added)
+            }
+        ).map { listener in
+            mesh.value.opened(listener)
+            return listener.port
+        }
+    }
+
+    private func opened(_ listener: Listener) {
+        guard self.isRunning else {
+            listener.close().whenFailure { _ in }  // stopped meanwhile: nobody waits for it
+            return
+        }
+        self.listener = listener
+        self.advertised = self.reachable(at: listener.port)
+        let mesh = NIOLoopBound(self, eventLoop: self.loop)
+        let tick = TimeAmount.nanoseconds(self.limits.tick.inNanoseconds)
+        self.ticker = self.loop.scheduleRepeatedTask(initialDelay: tick, delay: tick) { _ in
+            mesh.value.tick()
+        }
+        for name in self.names { self.dial(name) }
+    }
+
+    /// Where others reach us; host "": we do not know.
+    private func reachable(at port: Int) -> Endpoint {
+        if let advertise = self.settings.advertise { return advertise }
+        let listen = self.settings.listen
+        if listen.host != "0.0.0.0", listen.host != "::" {
+            return Endpoint(host: listen.host, port: port)
+        }
+        return self.settings.seeds.first { $0.name == self.name }?.endpoint
+            ?? Endpoint(host: "", port: 0)
+    }
+
+    /// Closes the port and all connections; no event comes any more.
+    package func stop() -> EventLoopFuture<Void> {
+        self.isRunning = false
+        self.events = nil
+        self.ticker?.cancel()
+        self.ticker = nil
+        for name in self.names { self.records[name]?.cancelDials() }
+        var closed = self.links.compactMap(\.closeFuture)
+        for link in self.links { link.close() }
+        if let listener = self.listener { closed.append(listener.close()) }
+        self.listener = nil
+        return .andAllComplete(closed, on: self.loop)
+    }
+
+    // MARK: What the node asks
+
+    /// - Returns: false: there is no such link now, or its queue is full; nothing was sent.
+    package func send(_ message: PeerMessage, to node: NodeName) -> Bool {
+        guard let link = self.records[node]?.links[message.link] else { return false }
+        return link.send(message)
+    }
+
+    package func isUp(_ node: NodeName, _ kind: PeerLinkKind) -> Bool {
+        self.records[node]?.links[kind]?.isUp ?? false
+    }
+
+    /// Whether the bulk link is up and not full; `peerDrained` tells when it is no longer full.
+    package func isWritable(_ node: NodeName) -> Bool {
+        guard let link = self.records[node]?.links[.bulk], link.isUp else { return false }
+        return link.queuedBytes < self.limits.bulkQueueBytes
+    }
+
+    /// Bytes that wait for `node`.
+    package func queuedBytes(_ node: NodeName, _ kind: PeerLinkKind) -> Int {
+        self.records[node]?.links[kind]?.queuedBytes ?? 0
+    }
+
+    /// Goes on with bulk links that `mayRead` has stopped.
+    package func resumeReading(from node: NodeName) {
+        self.records[node]?.links[.bulk]?.resume()
+    }
+
+    /// A member beyond the seeds. A seed's address is that of the settings.
+    package func learn(_ node: NodeName, address: Endpoint) {
+        guard node != self.name else { return }
+        let record = self.records[node] ?? self.add(node, address: nil, isSeed: false)
+        guard let record else { return }
+        record.isForgotten = false
+        if !record.isSeed { record.address = address }
+        self.dial(node)
+    }
+
+    /// Closes what is open with a node that is a member no longer, and dials it no more.
+    package func forget(_ node: NodeName) {
+        guard let record = self.records[node] else { return }
+        record.isForgotten = true
+        record.cancelDials()
+        self.disconnect(node)
+    }
+
+    /// Closes both links; they are made again at once if we are the one who dials.
+    package func disconnect(_ node: NodeName) {
+        guard let record = self.records[node] else { return }
+        for kind in PeerLinkKind.allCases {
+            record.links[kind]?.close(
+                Goodbye(label: "stopping", sentence: "this connection is not needed any more"))
+        }
+    }
+
+    package var statistics: PeerStatistics { self.metrics.statistics }
+
+    // MARK: Of this node
+
+    func ownHello(_ kind: PeerLinkKind) -> Hello {
+        var hello = self.hello()
+        hello.link = kind
+        hello.process = self.process
+        hello.host = self.advertised.host
+        hello.port = UInt16(clamping: self.advertised.port)
+        return hello
+    }
+
+    private func tick() {
+        let links = self.links
+        for link in links { link.tick() }
+        var up = PerLink(control: 0, bulk: 0)
+        for link in links where link.isUp { if let kind = link.kind { up[kind] += 1 } }
+        self.metrics.sample(control: up.control, bulk: up.bulk)
+    }
+
+    /// Nil: there are too many.
+    @discardableResult
+    func add(_ node: NodeName, address: Endpoint?, isSeed: Bool) -> PeerRecord? {
+        guard self.records.count < self.limits.peersMax else { return nil }
+        let record = PeerRecord(
+            node, address: address, isSeed: isSeed, delay: self.limits.backoffFirst)
+        self.records[node] = record
+        self.names.append(node)
+        return record
+    }
+}
