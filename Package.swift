@@ -120,7 +120,7 @@ let package = Package(
         tests("PrimitivesTests", ["Primitives"]),
         tests("SettingsTests", ["Primitives", "Settings"]),
         tests("SMTPTests", ["Primitives", "SMTP", nio]),
-        tests("SpoolTests", ["Primitives", "Spool"]),
+        tests("SpoolTests", ["Primitives", "Spool", "Explorer"]),
         tests("RaftTests", ["Primitives", "Raft", "Explorer"]),
         tests("SimulatorTests", ["Primitives", "Raft", "Simulator"]),
         tests("MailQueueTests", ["Primitives", "SMTP", "Spool", "MailQueue"]),
@@ -158,10 +158,12 @@ let package = Package(
         library("Simulator", ["Primitives", "Raft"], path: "Tests/Simulator"),
         library(
             "PeerFuzz", ["Primitives", "Raft", "Spool", "Cluster", nio], path: "Tests/PeerFuzz"),
-        library("Explorer", ["Primitives", "Raft"], path: "Tests/Explorer"),
+        library(
+            "Explorer", ["Primitives", "Raft", "SMTP", "Spool", "MailQueue"],
+            path: "Tests/Explorer"),
         library("TidyRules", [], path: "Tests/TidyRules"),
         tool("tidy", ["TidyRules"]),
-        tool("queuebench", ["Primitives", "SMTP", "Spool", "MailQueue"]),
+        tool("queuebench", ["Primitives", "SMTP", "Spool", "MailQueue", "Storage"]),
         tool("raftbench", ["Primitives", "Raft"]),
         tool("simulate", ["Primitives", "Raft", "Simulator"]),
         tool("planted", ["Primitives"]),

@@ -38,12 +38,9 @@ extension MailQueue {
         for (place, holder) in holders.enumerated() {
             // Ascending, so that a holder named twice does not count as two copies.
             guard place == 0 || holders[place - 1] < holder else { return .malformed }
-            guard
-                self.nodes.contains(where: {
-                    $0.name == holder.node && $0.incarnation == holder.incarnation
-                })
-            else { return .tooFewHolders }
+            guard self.isMember(holder) else { return .tooFewHolders }
         }
+        guard self.holderSets.hasRoom(for: holders) else { return .tooManyPlacements }
         return nil
     }
 
@@ -84,11 +81,12 @@ extension MailQueue {
             message, indexes: indexes, deliveries: slots.count, &self.scratch)
         var row = MessageRow(
             tag: tag, stamp: self.time.milliseconds, order: self.applied, blob: blob,
-            holders: self.holderSets.retain(message.receipt.holders),
+            holders: self.holderSets.number(of: message.receipt.holders),
             flags: message.envelope.sender.isEmpty ? flags.union(.nullSender) : flags)
         row.liveDeliveries = UInt16(slots.count)
         let slot = self.messages.insert(row)
         self.tags.insert(slot, in: self.messages)
+        self.holderSets.link(slot, &self.messages)
         for (index, destination) in slots.enumerated() {
             let delivery = self.deliveries.insert(
                 DeliveryRow(message: slot, destination: destination, index: UInt16(index)))

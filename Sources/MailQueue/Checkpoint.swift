@@ -20,7 +20,7 @@ package struct CheckpointDelta: Sendable {
 }
 
 extension MailQueue {
-    private static let metaVersion: UInt8 = 1
+    private static let metaVersion: UInt8 = 2
 
     /// Takes the changes; the next call gives what changed after this one. If the checkpoint is not
     /// written, the process must end: these changes are not given again.
@@ -85,7 +85,7 @@ extension MailQueue {
     }
 
     // Meta: version, applied, time, count of messages, sum of row hashes, settings, totals, nodes,
-    // sessions with their results, suspended destinations by name.
+    // sets of holders, sessions with their results, suspended destinations by name.
 
     private var meta: [UInt8] {
         var writer = ByteWriter(capacity: 4096)
@@ -105,7 +105,11 @@ extension MailQueue {
             writer.u64(node.incarnation.raw)
             writer.varint(node.boot)
             writer.bool(node.draining)
+            writer.bool(node.isMember)
+            writer.varint(node.retired.count)
+            for incarnation in node.retired { writer.u64(incarnation.raw) }
         }
+        self.holderSets.encode(into: &writer)
         writer.varint(self.sessions.count)
         for session in self.sessions { session.encode(into: &writer) }
         self.encodeSuspensions(into: &writer)
@@ -149,8 +153,13 @@ extension MailQueue {
                 name: try reader.string(), incarnation: Incarnation(raw: try reader.u64()),
                 boot: try reader.varint())
             node.draining = try reader.bool()
+            node.isMember = try reader.bool()
+            for _ in 0..<(try reader.count(atMost: NodeRow.retiredMax)) {
+                node.retired.append(Incarnation(raw: try reader.u64()))
+            }
             self.nodes.append(node)
         }
+        self.holderSets = try HolderTable(from: &reader)
         for _ in 0..<(try reader.count(atMost: Int(UInt16.max))) {
             let session = try Session(from: &reader)
             guard Int(session.node) < self.nodes.count else { throw .outOfRange("node") }
@@ -211,6 +220,7 @@ extension MailQueue {
         self.messages.sortByOrder()
         var slot = self.messages.oldest
         while slot != Slot.none {
+            self.holderSets.link(slot, &self.messages)
             for index in 0..<self.messages[slot].deliveryCount {
                 let delivery = self.messages[slot].deliverySlot(UInt16(index))
                 if delivery != Slot.none { try self.list(delivery) }
@@ -222,6 +232,7 @@ extension MailQueue {
         }
         for slot in self.dirty { self.messages[slot].isListed = false }
         self.dirty = []
+        guard self.holderSets.isAsPromised else { throw .outOfRange("placements") }
     }
 
     private mutating func list(_ delivery: UInt32) throws(CodecError) {

@@ -56,7 +56,8 @@ package struct Command: Hashable, Sendable {
         case admin(Admin)
         /// The leader: past their expiry.
         case expire([DeliveryID])
-        /// A session: no copy of the body is left. What is in flight ends with its attempt.
+        /// No copy of the body is left: a session that had the last one, or the leader when there
+        /// is none. What is in flight ends with its attempt.
         case bodyLost(Tag)
         /// The leader: time goes on while nothing else happens.
         case tick
@@ -64,7 +65,17 @@ package struct Command: Hashable, Sendable {
         case settings(ClusterSettings)
         /// An operator: the node gets no new leases until `draining` is false.
         case drain(node: NodeName, draining: Bool)
+        /// A session has copied the body of the message (the first value) to its own disk, under
+        /// the tag of this command: from now on this copy is of the message's placement.
+        case replicaAdded(Tag, Holder)
+        /// A session no longer has, or cannot read, bodies of its own disk. The tags are those
+        /// under which they lay there; at most `replicasLostMax`.
+        case replicasLost(Holder, [Tag])
+        /// The leader, for an operator: the node is a member no longer, and its copies are gone.
+        case removeNode(RemoveNode)
     }
+
+    package static let replicasLostMax = 1000
 
     /// The tag that this command bears; a body under this tag is made live by it alone.
     package var tag: Tag? {
@@ -95,6 +106,19 @@ package struct Origin: Hashable, Sendable {
         self.session = session
         self.sequence = sequence
         self.acknowledged = acknowledged
+    }
+}
+
+/// Void while a message would be left without a copy, unless it is forced.
+package struct RemoveNode: Hashable, Sendable {
+    package var node: NodeName
+    package var incarnation: Incarnation
+    package var force: Bool
+
+    package init(node: NodeName, incarnation: Incarnation, force: Bool) {
+        self.node = node
+        self.incarnation = incarnation
+        self.force = force
     }
 }
 

@@ -17,7 +17,7 @@ extension Command {
         case openSession = 1
         case closeSession, expireSession, enqueue, outcome, release, grant, suspend
         case clearSuspension, cancel, report, waiveReport, admin, expire, bodyLost, tick
-        case settings, drain
+        case settings, drain, replicaAdded, replicasLost, removeNode
     }
 
     /// Pairs with `init(from:)`.
@@ -57,6 +57,9 @@ extension Command {
         case .tick: .tick
         case .settings: .settings
         case .drain: .drain
+        case .replicaAdded: .replicaAdded
+        case .replicasLost: .replicasLost
+        case .removeNode: .removeNode
         }
     }
 
@@ -93,6 +96,14 @@ extension Command {
         case .drain(let node, let draining):
             writer.string(node)
             writer.bool(draining)
+        case .replicaAdded(let message, let holder):
+            message.encode(into: &writer)
+            HolderCodec.encode(holder, into: &writer)
+        case .replicasLost(let holder, let tags):
+            HolderCodec.encode(holder, into: &writer)
+            writer.varint(tags.count)
+            for tag in tags { tag.encode(into: &writer) }
+        case .removeNode(let removal): removal.encode(into: &writer)
         }
     }
 
@@ -145,6 +156,13 @@ extension Command {
         case .drain:
             let node = try reader.string()
             return .drain(node: node, draining: try reader.bool())
+        case .replicaAdded:
+            let message = try Tag(from: &reader)
+            return .replicaAdded(message, try HolderCodec.holder(from: &reader))
+        case .replicasLost:
+            let holder = try HolderCodec.holder(from: &reader)
+            return .replicasLost(holder, try Self.tags(from: &reader))
+        case .removeNode: return .removeNode(try RemoveNode(from: &reader))
         }
     }
 
@@ -168,6 +186,13 @@ extension Command {
         }
         return ids
     }
+    private static func tags(from reader: inout ByteReader) throws(CodecError) -> [Tag] {
+        var tags: [Tag] = []
+        for _ in 0..<(try reader.count(atMost: Self.replicasLostMax)) {
+            tags.append(try Tag(from: &reader))
+        }
+        return tags
+    }
     private static func reports(from reader: inout ByteReader) throws(CodecError) -> [ReportID] {
         var ids: [ReportID] = []
         for _ in 0..<(try reader.count(atMost: Self.idsMax)) {
@@ -188,6 +213,19 @@ extension Origin {
             guard !overflow else { throw .outOfRange("range") }
             self.acknowledged.append(lower...upper)
         }
+    }
+}
+
+extension RemoveNode {
+    func encode(into writer: inout ByteWriter) {
+        writer.string(self.node)
+        writer.u64(self.incarnation.raw)
+        writer.bool(self.force)
+    }
+    init(from reader: inout ByteReader) throws(CodecError) {
+        let node = try reader.string()
+        let incarnation = Incarnation(raw: try reader.u64())
+        self.init(node: node, incarnation: incarnation, force: try reader.bool())
     }
 }
 

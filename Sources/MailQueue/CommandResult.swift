@@ -38,6 +38,14 @@ package enum CommandResult: Hashable, Sendable {
         case unknown = 8
         /// The tag is cancelled.
         case cancelled = 9
+        /// That node and incarnation is no member (any more), or not the one that asks.
+        case notMember = 10
+        /// The holder has a copy already; or a copy is left of what is said to be lost.
+        case hasCopy = 11
+        /// Messages would be left without a copy.
+        case lastCopies = 12
+        /// `HolderTable.setsMax` different placements are in use.
+        case tooManyPlacements = 13
     }
 }
 

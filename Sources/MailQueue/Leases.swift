@@ -194,7 +194,10 @@ extension MailQueue {
             self.rowHashes &-= self.messages[slot].hash
         }
         if self.messages[slot].flags.contains(.stored) { self.deleted.append(tag) }
-        self.holderSets.release(self.messages[slot].holders)
+        self.holderSets.unlink(slot, &self.messages)
+        if !self.copyRows.isEmpty, let rows = self.copyRows.removeValue(forKey: slot) {
+            for copy in rows { self.copies[copy.tag] = nil }
+        }
         self.tags.remove(tag, in: self.messages)
         self.messages.remove(slot)
         effects.append(.messageFinished(tag))

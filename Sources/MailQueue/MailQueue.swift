@@ -26,12 +26,18 @@ package struct MailQueue: ~Copyable {
     var destinations = DestinationTable()
     var sessions: [Session] = []
     var nodes: [NodeRow] = []
+    /// Its numbers stand in the rows of messages.
+    var holderSets = HolderTable()
+    /// By slot, few: copies that lie under tags of their own; also those of holders that are gone.
+    var copyRows: [UInt32: [CopyRow]] = [:]
 
     // Indexes and sums, made again from the state after a restart.
     var tags = TagTable()
     var due = DueHeap()
     var verdicts = VerdictTable()
-    var holderSets = HolderTable()
+    /// By the tag of the command that added it: the message whose copy lies under it. Looked up
+    /// only.
+    var copies: [Tag: Tag] = [:]
     /// Verdicts for what an operator asked of deliveries in flight, by slot; looked up only.
     var reasons: [UInt32: UInt32] = [:]
     var owed = RingBuffer<ReportID>()
@@ -108,8 +114,13 @@ package struct MailQueue: ~Copyable {
         case .closeSession:
             self.close(session, freeAt: self.time, mayRepeat: false, &effects)
             return .done
+        case .replicaAdded(let message, let holder):
+            let tag = Tag(session: session, sequence: origin.sequence)
+            return self.replicaAdded(message, holder, copy: tag)
+        case .replicasLost(let holder, let tags):
+            return self.replicasLost(holder, tags, by: session)
         case .openSession, .expireSession, .cancel, .grant, .admin, .expire, .bodyLost, .tick,
-            .settings, .drain:
+            .settings, .drain, .removeNode:
             return self.applyUnasked(action, from: session, &effects)
         }
     }
@@ -125,12 +136,13 @@ package struct MailQueue: ~Copyable {
         case .cancel(let tag): return self.cancel(tag, &effects)
         case .admin(let admin): return self.administer(admin, from: session, &effects)
         case .expire(let deliveries): return self.expire(deliveries, &effects)
-        case .bodyLost(let tag): return self.bodyLost(tag, &effects)
+        case .bodyLost(let tag): return self.bodyLost(tag, from: session, &effects)
         case .tick: return .done
         case .settings(let settings): return self.replace(settings)
         case .drain(let node, let draining): return self.drain(node, draining)
+        case .removeNode(let removal): return self.remove(removal, &effects)
         case .closeSession, .enqueue, .outcome, .release, .suspend, .clearSuspension, .report,
-            .waiveReport:
+            .waiveReport, .replicaAdded, .replicasLost:
             return .refused(.sessionClosed)
         }
     }
@@ -144,7 +156,7 @@ package struct MailQueue: ~Copyable {
         case .cancel(let tag): return self.cancel(tag, &effects)
         case .openSession, .closeSession, .expireSession, .enqueue, .release, .grant, .suspend,
             .clearSuspension, .report, .waiveReport, .admin, .expire, .bodyLost, .tick, .settings,
-            .drain:
+            .drain, .replicaAdded, .replicasLost, .removeNode:
             return .refused(.sessionClosed)
         }
     }

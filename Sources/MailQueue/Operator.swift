@@ -125,9 +125,18 @@ extension MailQueue {
 
     /// Ends what waits, with one report. What is in flight may have been read before the loss, and
     /// may be behind its final dot: its own outcome counts, and only what is left of it then ends.
-    mutating func bodyLost(_ tag: Tag, _ effects: inout [Effect]) -> CommandResult {
+    ///
+    /// - Parameter session: whose node had the last copy; `.none`: there is none left.
+    mutating func bodyLost(
+        _ tag: Tag, from session: SessionID, _ effects: inout [Effect]
+    ) -> CommandResult {
         let message = self.tags.find(tag, in: self.messages)
         guard message != Slot.none else { return .refused(.unknown) }
+        // What another one has is not the asker's to give up.
+        let asker = self.holder(of: session)
+        guard self.holderSets[self.messages[message].holders].allSatisfy({ $0 == asker }) else {
+            return .refused(.hasCopy)
+        }
         let reply = Reply(554, EnhancedCode(5, 3, 0), "All copies of the message were lost")
         let lost = Verdict(.failed, reply)
         var debt = Debt()

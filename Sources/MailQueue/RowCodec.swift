@@ -1,7 +1,8 @@
 // RowCodec.swift - one message with its deliveries, recipients and debts as a row of the
 // checkpoint.
 //
-// Format    u8 version; stamp, order, flags, next report number; holders; recipients (status, their
+// Format    u8 version; stamp, order, flags, next report number; the number of its set of holders
+//           (the sets are in the meta blob); copies (holder, tag); recipients (status, their
 //           delivery, verdict as a blob while pending); deliveries (state; destination, payload,
 //           attempts, suspect, flags, afterwards, reason, last node unless ended); reports (number,
 //           session, content); the static part to the end. Numbers are varints, states a byte.
@@ -11,7 +12,7 @@ import SMTP
 import Spool
 
 extension MailQueue {
-    private static let rowVersion: UInt8 = 1
+    private static let rowVersion: UInt8 = 2
 
     mutating func encodeRow(_ slot: UInt32) -> [UInt8] {
         self.scratch.bytes.removeAll(keepingCapacity: true)
@@ -30,7 +31,13 @@ extension MailQueue {
         writer.varint(row.order)
         writer.u8(row.flags.intersection(.replicated).rawValue)
         writer.varint(UInt64(row.nextReport))
-        HolderCodec.encode(self.holderSets[row.holders], into: &writer)
+        writer.varint(UInt64(row.holders))
+        let copies = self.copyRows.isEmpty ? [] : self.copyRows[slot] ?? []
+        writer.varint(copies.count)
+        for copy in copies {
+            HolderCodec.encode(copy.holder, into: &writer)
+            copy.tag.encode(into: &writer)
+        }
         writer.varint(row.recipientCount)
         writer.varint(row.deliveryCount)
         for recipient in 0..<row.recipientCount {
@@ -75,7 +82,9 @@ extension MailQueue {
         let flags = MessageFlags(rawValue: try reader.u8())
         guard flags.isSubset(of: .replicated) else { throw .unknown("flags of a row") }
         let nextReport = UInt16(try reader.count(atMost: Int(UInt16.max)))
-        let holders = try HolderCodec.holders(from: &reader)
+        let holders = UInt16(try reader.count(atMost: Int(UInt16.max)))
+        guard Int(holders) < self.holderSets.rows.count else { throw .outOfRange("placement") }
+        let copies = try self.decodeCopies(of: tag, &reader)
         let recipients = try reader.count(atMost: Enqueue.recipientsMax)
         let deliveries = try reader.count(atMost: recipients)
         guard deliveries > 0 else { throw .outOfRange("deliveries") }
@@ -101,15 +110,31 @@ extension MailQueue {
         var row = MessageRow(
             tag: tag, stamp: stamp, order: order,
             blob: self.scratch.bytes.withUnsafeBytes { Array($0) }, reports: reports,
-            holders: self.holderSets.retain(holders), flags: flags)
+            holders: holders, flags: flags)
         row.nextReport = nextReport
         row.liveDeliveries = UInt16(self.deliveries.rows.count - first)
         let slot = self.messages.insert(row)
+        if !copies.isEmpty { self.copyRows[slot] = copies }
         self.tags.insert(slot, in: self.messages)
         for delivery in first..<self.deliveries.rows.count {
             self.adopt(UInt32(delivery), by: slot)
         }
         return slot
+    }
+
+    private mutating func decodeCopies(
+        of message: Tag, _ reader: inout ByteReader
+    ) throws(CodecError) -> [CopyRow] {
+        var copies: [CopyRow] = []
+        for _ in 0..<(try reader.count(atMost: QueueLimits.holders)) {
+            let holder = try HolderCodec.holder(from: &reader)
+            let copy = CopyRow(holder: holder, tag: try Tag(from: &reader))
+            guard self.copies.updateValue(message, forKey: copy.tag) == nil else {
+                throw .outOfRange("a copy's tag for the second time")
+            }
+            copies.append(copy)
+        }
+        return copies
     }
 
     private mutating func adopt(_ delivery: UInt32, by message: UInt32) {

@@ -6,6 +6,7 @@
 // Limits    400 bytes a message with one recipient, indexes included (measured by queuebench).
 
 import Primitives
+import Spool
 
 enum Slot {
     static let none = UInt32.max
@@ -45,6 +46,13 @@ struct ReportRow {
     var isInRing: Bool
 }
 
+/// A copy that was made after the message had come.
+struct CopyRow: Equatable {
+    var holder: Holder
+    /// Of the command that added it.
+    var tag: Tag
+}
+
 struct MessageRow {
     var tag: Tag
     /// Queue time of the Enqueue, ms.
@@ -62,7 +70,11 @@ struct MessageRow {
     var newer = Slot.none
     var liveDeliveries: UInt16 = 0
     var nextReport: UInt16 = 0
+    /// Its set of holders.
     var holders: UInt16
+    /// Neighbours among the messages with that set.
+    var previousAlike = Slot.none
+    var nextAlike = Slot.none
     var flags: MessageFlags
     var isUsed = true
     /// Stands in the list of dirty rows; outlives the message, as the list does.

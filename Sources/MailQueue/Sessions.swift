@@ -11,6 +11,13 @@ struct NodeRow {
     var incarnation: Incarnation
     var boot: BootNumber
     var draining = false
+    /// False: removed. The row stays, since sessions and deliveries name it by its place.
+    var isMember = true
+    /// Earlier incarnations, oldest first: none of them comes back, their copies are gone. At most
+    /// `retiredMax`.
+    var retired: [Incarnation] = []
+
+    static let retiredMax = 64
 }
 
 struct Session {
@@ -143,11 +150,16 @@ extension MailQueue {
             guard !isSameDisk || open.boot > self.nodes[known].boot else {
                 return .refused(.staleBoot)
             }
+            guard !self.nodes[known].retired.contains(open.incarnation) else {
+                return .refused(.notMember)
+            }
             for old in self.sessions where old.node == node {
                 // Outcomes of another disk were not replayed: its leases wait in any case.
                 let wait = open.replayed && isSameDisk ? .zero : self.settings.holdDown
                 self.close(old.id, freeAt: self.time + wait, mayRepeat: true, &effects)
             }
+            if !isSameDisk { self.retire(known) }
+            self.nodes[known].isMember = true
             self.nodes[known].incarnation = open.incarnation
             self.nodes[known].boot = open.boot
         } else {

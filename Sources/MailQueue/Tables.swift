@@ -280,29 +280,3 @@ struct VerdictTable {
         do { return try Verdict(from: &reader) } catch { unreachable("own verdict: \(error)") }
     }
 }
-
-/// Sets of holders, told once each: there are few.
-struct HolderTable {
-    private var sets: [[Holder]] = []
-    private var references: [Int] = []
-
-    mutating func retain(_ holders: [Holder]) -> UInt16 {
-        if let known = self.sets.firstIndex(of: holders) {
-            self.references[known] += 1
-            return UInt16(known)
-        }
-        if let unused = self.references.firstIndex(of: 0) {
-            self.sets[unused] = holders
-            self.references[unused] = 1
-            return UInt16(unused)
-        }
-        invariant(self.sets.count < Int(UInt16.max), "sets of holders")
-        self.sets.append(holders)
-        self.references.append(1)
-        return UInt16(self.sets.count - 1)
-    }
-
-    mutating func release(_ number: UInt16) { self.references[Int(number)] -= 1 }
-
-    subscript(number: UInt16) -> [Holder] { self.sets[Int(number)] }
-}

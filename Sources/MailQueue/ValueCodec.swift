@@ -159,19 +159,22 @@ extension BodyDigest {
 enum HolderCodec {
     static func encode(_ holders: [Holder], into writer: inout ByteWriter) {
         writer.varint(holders.count)
-        for holder in holders {
-            writer.string(holder.node)
-            writer.u64(holder.incarnation.raw)
-        }
+        for holder in holders { Self.encode(holder, into: &writer) }
+    }
+    static func encode(_ holder: Holder, into writer: inout ByteWriter) {
+        writer.string(holder.node)
+        writer.u64(holder.incarnation.raw)
     }
     static func holders(from reader: inout ByteReader) throws(CodecError) -> [Holder] {
         var holders: [Holder] = []
         for _ in 0..<(try reader.count(atMost: QueueLimits.holders)) {
-            let node = try reader.string()
-            holders.append(
-                Holder(node: node, incarnation: Incarnation(raw: try reader.u64())))
+            holders.append(try Self.holder(from: &reader))
         }
         return holders
+    }
+    static func holder(from reader: inout ByteReader) throws(CodecError) -> Holder {
+        let node = try reader.string()
+        return Holder(node: node, incarnation: Incarnation(raw: try reader.u64()))
     }
 }
 

@@ -141,10 +141,7 @@ extension MailQueue {
 
     /// The proof of garbage for the copy of `tag`'s body on `holder`, on the applied state.
     package func bodyState(_ tag: Tag, on holder: Holder) -> BodyState {
-        let slot = self.tags.find(tag, in: self.messages)
-        if slot != Slot.none, self.holderSets[self.messages[slot].holders].contains(holder) {
-            return .live
-        }
+        if self.liveMessage(tag, on: holder) != Slot.none { return .live }
         return self.isResolved(tag) ? .garbage : .unresolved
     }
 

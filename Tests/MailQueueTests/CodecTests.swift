@@ -50,9 +50,7 @@ struct CommandDice {
         let one = self.text()
         let isOne = self.flag()
         let names = recipients.map { _ in isOne ? one : self.text() }
-        let holders = (0..<self.dice.below(4)).map { _ in
-            Holder(node: self.text(), incarnation: Incarnation(raw: self.number()))
-        }
+        let holders = (0..<self.dice.below(4)).map { _ in self.holder() }
         return Enqueue(
             envelope: Envelope(
                 sender: self.text(), recipients: recipients, eightBit: self.flag(),
@@ -66,6 +64,9 @@ struct CommandDice {
             acceptedAt: WallTime(milliseconds: Int64(self.dice.below(1 << 50))),
             receivedFrom: self.text())
     }
+    mutating func holder() -> Holder {
+        Holder(node: self.text(), incarnation: Incarnation(raw: self.number()))
+    }
     mutating func settings() -> ClusterSettings {
         var settings = ClusterSettings()
         settings.retry = (0...self.dice.below(5)).map { .seconds($0) }
@@ -74,7 +75,7 @@ struct CommandDice {
         return settings
     }
     mutating func action() -> Command.Action {
-        switch self.dice.below(18) {
+        switch self.dice.below(21) {
         case 0:
             return .openSession(
                 OpenSession(
@@ -110,6 +111,14 @@ struct CommandDice {
         case 14: return .bodyLost(self.tag())
         case 15: return .tick
         case 16: return .settings(self.settings())
+        case 17: return .replicaAdded(self.tag(), self.holder())
+        case 18:
+            return .replicasLost(self.holder(), (0..<self.dice.below(4)).map { _ in self.tag() })
+        case 19:
+            let holder = self.holder()
+            return .removeNode(
+                RemoveNode(
+                    node: holder.node, incarnation: holder.incarnation, force: self.flag()))
         case _: return .drain(node: self.text(), draining: self.flag())
         }
     }
@@ -171,7 +180,7 @@ struct CodecTests {
                 good += 1
             } catch {}
             let noise = (0..<dice.dice.below(60)).map { _ in UInt8(dice.dice.below(256)) }
-            do { _ = try decoded([1, UInt8(dice.dice.below(20))] + noise) } catch {}
+            do { _ = try decoded([1, UInt8(dice.dice.below(23))] + noise) } catch {}
         }
         #expect(good > 1000)
         #expect(rig.queue.audit() == nil)

@@ -19,8 +19,11 @@ final class Life {
     var replica = MailQueue()
     var sessions: [SessionID] = []
     var boots: [String: UInt64] = [:]
+    var disks: [String: UInt64] = [:]
     var sent: [(command: Command, result: CommandResult)] = []
     var tags: [Tag] = []
+    /// Of commands that added one.
+    var copies: [Tag] = []
     var enqueued: UInt64 = 0
     var dropped: UInt64 = 0
     var seen: [Tag: [RecipientStatus]] = [:]
@@ -158,13 +161,41 @@ final class Life {
     func open() throws {
         let node = ["a", "b", "c"][self.dice.below(3)]
         self.boots[node, default: 0] += 1
+        // Now and then it has lost its disk; what was a's is what all messages are held by.
+        let isNew = node != "a" && self.dice.chance(permille: 100)
+        if isNew { self.disks[node, default: 1] += 1 }
         let open = OpenSession(
-            node: node, incarnation: Incarnation(raw: 1), boot: self.boots[node]!,
+            node: node, incarnation: Incarnation(raw: self.disks[node, default: 1]),
+            boot: self.boots[node]!,
             nonce: self.dice.next(), credit: UInt32(1 + self.dice.below(20)),
             replayed: self.dice.chance(permille: 500), delivers: self.dice.chance(permille: 900))
         if case .sessionOpened(let id) = try self.apply(Command(.openSession(open))) {
             self.sessions.append(id)
             if self.sessions.count > 5 { self.sessions.removeFirst() }
+        }
+    }
+
+    /// Copies made and lost by b and c, by their present and earlier sessions.
+    func replicas() throws {
+        let node = ["b", "c"][self.dice.below(2)]
+        let disk = UInt64(1 + self.dice.below(Int(self.disks[node, default: 1])))
+        let holder = Holder(node: node, incarnation: Incarnation(raw: disk))
+        switch self.dice.below(8) {
+        case 0:
+            let removal = RemoveNode(
+                node: node, incarnation: holder.incarnation, force: self.dice.chance(permille: 500))
+            if try self.apply(Command(.removeNode(removal))) == .done {
+                self.disks[node, default: 1] += 1
+            }
+        case 1, 2:
+            let tags = (0..<3).map { _ in self.copies.randomElement(using: &self.dice) ?? self.tag()
+            }
+            try self.send(.replicasLost(holder, tags))
+        case _:
+            let command = Command(
+                self.rig.origin(self.sessions.randomElement(using: &self.dice) ?? .none),
+                .replicaAdded(self.tag(), holder))
+            if try self.apply(command) == .done, let tag = command.tag { self.copies.append(tag) }
         }
     }
 
@@ -208,7 +239,8 @@ final class Life {
         case 96..<97:
             try self.apply(
                 Command(.drain(node: "b", draining: self.dice.chance(permille: 300))))
-        case _: self.rig.wait(.seconds(self.dice.below(90)))
+        case 97..<99: try self.replicas()
+        case _: self.rig.wait(.seconds(self.dice.below(180)))
         }
     }
 }

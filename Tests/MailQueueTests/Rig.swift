@@ -194,7 +194,29 @@ extension MailQueue {
                 return "list of leases"
             }
         }
-        return self.auditDestinations()
+        return self.auditDestinations() ?? self.auditPlacements()
+    }
+
+    private func auditPlacements() -> String? {
+        var copies = 0
+        for (number, row) in self.holderSets.rows.enumerated() {
+            var count = 0
+            var slot = row.first
+            while slot != Slot.none {
+                if Int(self.messages[slot].holders) != number { return "list of a placement" }
+                count += 1
+                slot = self.messages[slot].nextAlike
+            }
+            if count != row.messages { return "count of a placement" }
+            if count > 0, row.holders.contains(where: { !self.isMember($0) }) { return "holder" }
+        }
+        for (slot, rows) in self.copyRows {
+            if !self.messages[slot].isUsed || rows.isEmpty { return "rows of copies" }
+            for copy in rows where self.copies[copy.tag] == self.messages[slot].tag { copies += 1 }
+        }
+        let listed = self.holderSets.rows.reduce(0) { $0 + $1.messages }
+        if listed != self.messages.count { return "messages without a placement" }
+        return copies == self.copies.count ? nil : "copies"
     }
 
     private func audit(

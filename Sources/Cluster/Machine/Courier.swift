@@ -44,6 +44,8 @@ struct Courier {
         self.unsent.append(number)
     }
 
+    mutating func add(fact command: Command) { self.facts.append(command) }
+
     mutating func open(_ command: Command) {
         self.opening = command
         self.isOpeningSent = false
@@ -117,7 +119,7 @@ extension Command {
         case .outcome, .cancel: true
         case .openSession, .closeSession, .expireSession, .enqueue, .release, .grant, .suspend,
             .clearSuspension, .report, .waiveReport, .admin, .expire, .bodyLost, .tick, .settings,
-            .drain:
+            .drain, .replicaAdded, .replicasLost, .removeNode:
             false
         }
     }
@@ -125,9 +127,10 @@ extension Command {
     /// Only a leader may author it: nobody else's is taken.
     var isLeaders: Bool {
         switch self.action {
-        case .expireSession, .grant, .expire, .tick, .settings: true
+        case .expireSession, .grant, .expire, .tick, .settings, .removeNode: true
         case .openSession, .closeSession, .enqueue, .outcome, .release, .suspend,
-            .clearSuspension, .cancel, .report, .waiveReport, .admin, .bodyLost, .drain:
+            .clearSuspension, .cancel, .report, .waiveReport, .admin, .bodyLost, .drain,
+            .replicaAdded, .replicasLost:
             false
         }
     }

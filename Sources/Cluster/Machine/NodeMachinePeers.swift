@@ -3,7 +3,7 @@
 // Takes     what peers say, ticks, links that break.
 // Gives     posts. A post may be lost: commands go again when the way to the leader changes,
 //           renewals are sent again by their interval.
-// Limits    a peer's command is at most `commandBytesMax`; what only a leader may author is refused.
+// Limits    a peer's command: `commandBytesMax`; what only a leader may author is refused.
 // See       Courier, SessionKeeper.
 
 package import MailQueue
@@ -76,7 +76,7 @@ extension NodeMachine {
     mutating func sendCommands() {
         let leader = self.replica.raft.leader
         if self.replica.raft.role == .leader {
-            self.courier.turn(to: .own(term: self.term))
+            self.courier.turn(to: self.isReadyLeader ? .own(term: self.term) : .none)
         } else {
             self.courier.turn(to: leader == .none ? .none : .leader(leader, term: self.term))
         }
@@ -107,7 +107,10 @@ extension NodeMachine {
             throw .malformed(error)
         }
         guard !command.isLeaders else { throw .notYours }
-        if self.propose(command) == nil { self.posts.append(.declined(to: peer)) }
+        guard self.isReadyLeader, self.propose(command) != nil else {
+            self.posts.append(.declined(to: peer))
+            return
+        }
     }
 
     /// The leader took a command of ours not, or a link to it broke: all goes again, soon.
@@ -140,8 +143,13 @@ extension NodeMachine {
             if let session = self.queue.session(of: open.node) {
                 self.keeper.closes(session, at: index)
             }
+        case .removeNode(let removal):
+            if let session = self.queue.session(of: removal.node) {
+                self.keeper.closes(session, at: index)
+            }
         case .enqueue, .outcome, .release, .grant, .suspend, .clearSuspension, .cancel, .report,
-            .waiveReport, .admin, .expire, .bodyLost, .tick, .settings, .drain:
+            .waiveReport, .admin, .expire, .bodyLost, .tick, .settings, .drain, .replicaAdded,
+            .replicasLost:
             return
         }
     }

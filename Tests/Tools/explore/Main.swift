@@ -4,6 +4,7 @@
 //           [--campaigns N] [--heartbeats N] [--losses N] [--duplicates N] [--window N]
 //           [--network literal|counted|boundless] [--pre-vote] [--check-quorum] [--all-names]
 //           [--elected] [--large-entries]
+//           explore --bodies [...]: see Bodies.swift
 // Gives     counts by depth; exit 1 and the shortest trace if something is violated.
 
 import Explorer
@@ -92,7 +93,9 @@ func peakMebibytes() -> Int {
 @main
 struct Explore {
     static func main() {
-        guard let order = Order(Array(CommandLine.arguments.dropFirst())) else {
+        let words = Array(CommandLine.arguments.dropFirst())
+        if words.first == "--bodies" { exit(ExploreBodies.run(words.dropFirst())) }
+        guard let order = Order(words) else {
             print("explore: see the head of Main.swift for the options")
             exit(64)
         }

@@ -6,36 +6,13 @@ struct Garden {
     private let root: URL
     private let work: URL
 
-    private static let folders = [
-        "Sources/Primitives", "Sources/Raft", "Tests/Simulator", "Tests/Tools/simulate",
-    ]
+    private let bed: Bed
 
-    private static let package = """
-        // swift-tools-version: 6.2
-        import PackageDescription
-        let strict: [SwiftSetting] = [
-            .swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny"),
-            .enableUpcomingFeature("InternalImportsByDefault"),
-            .enableUpcomingFeature("MemberImportVisibility"),
-        ]
-        let package = Package(
-            name: "planted",
-            targets: [
-                .target(name: "Primitives", swiftSettings: strict),
-                .target(name: "Raft", dependencies: ["Primitives"], swiftSettings: strict),
-                .target(
-                    name: "Simulator", dependencies: ["Primitives", "Raft"],
-                    path: "Tests/Simulator", swiftSettings: strict),
-                .executableTarget(
-                    name: "simulate", dependencies: ["Primitives", "Raft", "Simulator"],
-                    path: "Tests/Tools/simulate", swiftSettings: strict),
-            ])
-        """
-
-    init(root: String, work: String) throws {
+    init(root: String, work: String, bed: Bed) throws {
         self.root = URL(fileURLWithPath: root)
-        self.work = URL(fileURLWithPath: work)
-        try self.write("Package.swift", Self.package)
+        self.work = URL(fileURLWithPath: work).appendingPathComponent(bed.name)
+        self.bed = bed
+        try self.write("Package.swift", bed.package)
     }
 
     /// - Returns: how many were not found.
@@ -73,34 +50,29 @@ struct Garden {
         }
         for file in texts.keys.sorted() { try self.write(file, texts[file] ?? "") }
         let build = try self.run(
-            "/usr/bin/env", ["swift", "build", "-c", "release", "--product", "simulate"])
+            "/usr/bin/env", ["swift", "build", "-c", "release", "--product", self.bed.product])
         guard build.code == 0 else {
             let errors = build.output.split(separator: "\n").filter { $0.contains("error:") }
             return Verdict(isFound: false, text: "does not build: \(errors.first ?? "")")
         }
-        return try self.sweep(seeds)
-    }
-
-    private func sweep(_ seeds: Int) throws -> Verdict {
-        let sweep = try self.run(
-            self.work.appendingPathComponent(".build/release/simulate").path,
-            ["--seeds", "0..\(seeds - 1)"])
-        let lines = sweep.output.split(separator: "\n")
-        guard sweep.code == 1, let line = lines.first(where: { $0.hasPrefix("seed ") }) else {
-            return Verdict(isFound: false, text: "not found in \(seeds) seeds")
+        for arguments in self.bed.runs(seeds) {
+            let run = try self.run(
+                self.work.appendingPathComponent(".build/release/\(self.bed.product)").path,
+                arguments)
+            if let text = self.bed.finding(run.code, run.output) {
+                return Verdict(isFound: true, text: text)
+            }
         }
-        let words = line.split(separator: " ", maxSplits: 2)
-        let count = (Int(words[1]) ?? 0) + 1
-        return Verdict(isFound: true, text: "\(count) seeds: \(words.last ?? "")")
+        return Verdict(isFound: false, text: "not found")
     }
 
     // MARK: Files and processes.
 
     private func sources() throws -> [String: String] {
         var texts: [String: String] = [:]
-        for folder in Self.folders {
+        for folder in self.bed.folders {
             let path = self.root.appendingPathComponent(folder).path
-            for name in try FileManager.default.contentsOfDirectory(atPath: path).sorted()
+            for name in try FileManager.default.subpathsOfDirectory(atPath: path).sorted()
             where name.hasSuffix(".swift") {
                 let file = folder + "/" + name
                 texts[file] = try String(

@@ -1,4 +1,4 @@
-// Main.swift - plants one mistake after the other and looks how soon the simulator finds it.
+// Main.swift - plants one mistake after the other and looks how soon simulator or explorer find it.
 //
 // Usage     planted [--root DIR] [--work DIR] [--seeds N] [--only NAME]... [--list]
 // Gives     a table; exit code 1 if a mistake is not found, or its place is not there exactly once.
@@ -21,17 +21,22 @@ enum Main {
             case "--seeds": seeds = Int(words.popFirst() ?? "") ?? seeds
             case "--only": only.append(words.popFirst() ?? "")
             case "--list":
-                for bug in Bugs.all { print(bug.name, "-", bug.why) }
+                for bug in Bugs.all + BodyBugs.all { print(bug.name, "-", bug.why) }
                 return
             case _:
                 print("planted [--root DIR] [--work DIR] [--seeds N] [--only NAME]... [--list]")
                 exit(2)
             }
         }
-        let garden = try Garden(root: root, work: work)
-        let bugs = Bugs.all.filter { only.isEmpty || only.contains($0.name) }
-        let failed = try garden.plant(bugs, seeds: seeds)
-        print(failed == 0 ? "all \(bugs.count) found" : "NOT FOUND: \(failed) of \(bugs.count)")
+        var failed = 0
+        var count = 0
+        for (bed, all) in [(Bed.simulator, Bugs.all), (Bed.bodies, BodyBugs.all)] {
+            let bugs = all.filter { only.isEmpty || only.contains($0.name) }
+            guard !bugs.isEmpty else { continue }
+            count += bugs.count
+            failed += try Garden(root: root, work: work, bed: bed).plant(bugs, seeds: seeds)
+        }
+        print(failed == 0 ? "all \(count) found" : "NOT FOUND: \(failed) of \(count)")
         exit(failed == 0 ? 0 : 1)
     }
 }
