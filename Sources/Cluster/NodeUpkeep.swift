@@ -1,4 +1,4 @@
-// NodeUpkeep.swift - what happens by itself: renewals, ticks, time limits, checkpoints, alarms.
+// NodeUpkeep.swift - what happens by itself: renewals, ticks, time limits, alarms.
 
 import Logging
 import MailQueue
@@ -9,23 +9,6 @@ import Raft
 import Spool
 import Storage
 import Synchronization
-
-/// Where the last checkpoint stands, and whether one is being written.
-struct CheckpointState {
-    /// Entries applied since the last one; a long tail makes a restart slow.
-    static let entriesMax: UInt64 = 100_000
-    /// With anything applied at all, a checkpoint is made after this time.
-    static let interval = Duration.seconds(60)
-
-    var isRunning = false
-    /// Everything up to here is in the newest checkpoint.
-    var index: UInt64 = 0
-    var madeAt = Instant.zero
-    /// The journal waits for a checkpoint up to here; 0: it does not wait.
-    var wanted: UInt64 = 0
-    /// Not saved by a checkpoint that failed for want of space: goes into the next.
-    var unsaved: [RowChange] = []
-}
 
 extension Node {
     /// While anything waits, queue time is brought into the log at least this often.
@@ -113,97 +96,5 @@ extension Node {
         case .ready: obstacle = self.quota.isOver ? .overQuota : .none
         }
         self.shared.obstacle.store(obstacle.rawValue, ordering: .relaxed)
-    }
-
-    // MARK: Checkpoints
-
-    /// The journal asks for a checkpoint, to be able to drop a segment. From a storage thread.
-    func checkpointWanted(upTo index: UInt64) {
-        self.loop.execute {
-            self.checkpoint.wanted = max(self.checkpoint.wanted, index)
-            self.checkpointIfWanted(SystemClock.bootTime())
-        }
-    }
-
-    private func checkpointIfWanted(_ now: Instant) {
-        let applied = self.machine.applied.index
-        let behind = applied - self.checkpoint.index
-        let wanted = self.checkpoint.wanted > self.checkpoint.index
-        guard !self.checkpoint.isRunning, behind > 0,
-            wanted || behind >= CheckpointState.entriesMax
-                || now - self.checkpoint.madeAt >= CheckpointState.interval
-        else { return }
-        self.makeCheckpoint { _ in }
-    }
-
-    /// Saves the rows changed since the last checkpoint.
-    ///
-    /// - Parameter completion: on the node's loop.
-    func makeCheckpoint(_ completion: @escaping @Sendable (StorageError?) -> Void) {
-        let delta = self.machine.takeDirty()
-        let index = self.machine.applied.index
-        let changes = self.checkpoint.unsaved + Self.changes(delta)
-        self.checkpoint.unsaved = []
-        self.checkpoint.isRunning = true
-        let meta = CheckpointMeta(
-            appliedIndex: index, appliedTerm: self.machine.applied.term,
-            meta: NodeMeta(
-                stamp: self.machine.queue.time, wall: SystemClock.wallTime(),
-                configuration: self.machine.replica.raft.configuration
-            ).encoded(queue: delta.meta))
-        self.storage.checkpoint(changes, meta: meta) { error in
-            self.loop.execute {
-                self.checkpoint.isRunning = false
-                self.checkpoint.madeAt = SystemClock.bootTime()
-                if error == nil {
-                    self.checkpoint.index = index
-                } else {
-                    self.checkpoint.unsaved = changes
-                }
-                completion(error)
-            }
-        }
-    }
-}
-
-extension Node {
-    /// The queue's rows as storage takes them.
-    private static func changes(_ delta: CheckpointDelta) -> [RowChange] {
-        var changes: [RowChange] = []
-        changes.reserveCapacity(delta.upserts.count + delta.deletes.count)
-        for key in delta.deletes { changes.append(RowChange(key: key, row: nil)) }
-        for (key, row) in delta.upserts { changes.append(RowChange(key: key, row: row)) }
-        return changes
-    }
-}
-
-/// What the node keeps beside the queue's own meta blob.
-struct NodeMeta {
-    /// Queue time and wall clock belong together: after a stop, time goes on by their difference.
-    var stamp: QueueTime
-    var wall: WallTime
-    /// The members in force at the checkpoint.
-    var configuration: Configuration
-
-    func encoded(queue: [UInt8]) -> [UInt8] {
-        var writer = ByteWriter(capacity: queue.count + 32)
-        writer.u8(2)
-        writer.varint(self.stamp.milliseconds)
-        writer.varint(UInt64(max(0, self.wall.milliseconds)))
-        self.configuration.encode(into: &writer)
-        writer.blob(queue)
-        return writer.bytes
-    }
-
-    /// The node's part and the queue's.
-    static func decode(_ bytes: [UInt8]) throws(CodecError) -> (NodeMeta, queue: [UInt8]) {
-        var reader = ByteReader(bytes)
-        guard try reader.u8() == 2 else { throw .unknown("meta") }
-        let stamp = QueueTime(milliseconds: try reader.varint())
-        let wall = WallTime(milliseconds: Int64(truncatingIfNeeded: try reader.varint()))
-        let configuration = try Configuration(from: &reader)
-        let queue = try reader.blob(atMost: 1 << 30)
-        try reader.finish()
-        return (NodeMeta(stamp: stamp, wall: wall, configuration: configuration), queue)
     }
 }

@@ -4,64 +4,14 @@
 // Hash      the sum of all rows' hashes (order does not matter) and the hash of the meta blob. A
 //           row is hashed when a checkpoint or a comparison asks, and only if it changed: what is
 //           born and finished in between costs nothing and never appears.
-// See       invariant 7; CheckpointTests.
+// See       CheckpointSlices (how one is made), invariant 7; CheckpointTests.
 
 package import Primitives
-
-/// What has changed since the checkpoint before.
-package struct CheckpointDelta: Sendable {
-    package var upserts: [(key: [UInt8], row: [UInt8])] = []
-    package var deletes: [[UInt8]] = []
-    /// Everything that is not a message's row. Replaces the one before.
-    package var meta: [UInt8] = []
-    /// The index that all of it is of.
-    package var applied: UInt64 = 0
-    package var stateHash: UInt64 = 0
-}
 
 extension MailQueue {
     private static let metaVersion: UInt8 = 2
 
-    /// Takes the changes; the next call gives what changed after this one. If the checkpoint is not
-    /// written, the process must end: these changes are not given again.
-    package mutating func takeDirty() -> CheckpointDelta {
-        var delta = CheckpointDelta()
-        delta.upserts.reserveCapacity(self.dirty.count)
-        for slot in self.dirty where self.messages[slot].isListed {
-            self.messages[slot].isListed = false
-            guard self.messages[slot].isUsed else { continue }
-            let row = self.encodeRow(slot)
-            self.count(slot, row)
-            self.messages[slot].flags.insert(.stored)
-            delta.upserts.append((Self.key(self.messages[slot].tag), row))
-        }
-        self.dirty.removeAll(keepingCapacity: self.dirty.count < 1 << 16)
-        delta.deletes = self.deleted.map(Self.key)
-        self.deleted = []
-        delta.meta = self.meta
-        delta.applied = self.applied
-        delta.stateHash = self.hash(of: delta.meta)
-        return delta
-    }
-
-    /// Equal on all nodes that have applied the same entries.
-    package mutating func stateHash() -> UInt64 {
-        for slot in self.dirty where self.messages[slot].isUsed {
-            self.count(slot, self.encodeRow(slot))
-        }
-        return self.hash(of: self.meta)
-    }
-
-    private mutating func count(_ slot: UInt32, _ row: [UInt8]) {
-        if self.messages[slot].flags.contains(.counted) {
-            self.rowHashes &-= self.messages[slot].hash
-        }
-        self.messages[slot].hash = Self.hash(self.messages[slot].tag, row)
-        self.messages[slot].flags.insert(.counted)
-        self.rowHashes &+= self.messages[slot].hash
-    }
-
-    private static func hash(_ tag: Tag, _ row: [UInt8]) -> UInt64 {
+    static func hash(_ tag: Tag, _ row: [UInt8]) -> UInt64 {
         var hash = StableHash()
         hash.add(tag.session.raw)
         hash.add(tag.sequence)
@@ -69,30 +19,28 @@ extension MailQueue {
         return hash.value
     }
 
-    private func hash(of meta: [UInt8]) -> UInt64 {
+    static func hash(of meta: [UInt8]) -> UInt64 {
         var hash = StableHash()
         hash.add(meta)
         return hash.value
     }
 
-    static func key(_ tag: Tag) -> [UInt8] {
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(16)
-        for word in [tag.session.raw, tag.sequence] {
-            withUnsafeBytes(of: word.bigEndian) { bytes.append(contentsOf: $0) }
-        }
-        return bytes
+    /// The key of a message's row.
+    static func withKey(_ tag: Tag, _ body: (UnsafeRawBufferPointer) -> Void) {
+        withUnsafeBytes(of: (tag.session.raw.bigEndian, tag.sequence.bigEndian), body)
     }
 
     // Meta: version, applied, time, count of messages, sum of row hashes, settings, totals, nodes,
     // sets of holders, sessions with their results, suspended destinations by name.
 
-    private var meta: [UInt8] {
+    /// - Returns: the sum of the row hashes stands in `bytes` from `rowHashesAt`, little-endian.
+    func encodeMeta() -> (bytes: [UInt8], rowHashesAt: Int) {
         var writer = ByteWriter(capacity: 4096)
         writer.u8(Self.metaVersion)
         writer.varint(self.applied)
         writer.varint(self.time.milliseconds)
         writer.varint(self.messages.count)
+        let rowHashesAt = writer.count
         writer.u64(self.rowHashes)
         self.settings.encode(into: &writer)
         for total in [
@@ -113,7 +61,7 @@ extension MailQueue {
         writer.varint(self.sessions.count)
         for session in self.sessions { session.encode(into: &writer) }
         self.encodeSuspensions(into: &writer)
-        return writer.bytes
+        return (writer.bytes, rowHashesAt)
     }
 
     private func encodeSuspensions(into writer: inout ByteWriter) {
@@ -230,7 +178,7 @@ extension MailQueue {
             }
             slot = self.messages[slot].newer
         }
-        for slot in self.dirty { self.messages[slot].isListed = false }
+        for slot in self.dirty { self.messages[slot].listing = .none }
         self.dirty = []
         guard self.holderSets.isAsPromised else { throw .outOfRange("placements") }
     }

@@ -1,6 +1,7 @@
 // Leases.swift - the states of a delivery, and every list that follows them.
 //
 // Every change goes `leave` (out of the old state's lists), then `enter` (into the new one's).
+// Both `touch` the row first; what changes anything else in a row does so itself.
 // Never     more leases than a session's credit, or two for one delivery (invariant 6).
 
 import Primitives
@@ -38,16 +39,10 @@ extension MailQueue {
         (QueueTime(milliseconds: self.messages[message].stamp) + self.settings.expire).milliseconds
     }
 
-    /// The row of this message is to be written by the next checkpoint.
-    mutating func touch(_ message: UInt32) {
-        guard !self.messages[message].isListed else { return }
-        self.messages[message].isListed = true
-        self.dirty.append(message)
-    }
-
     /// Takes the delivery out of the lists of its state.
     mutating func leave(_ slot: UInt32) {
         let row = self.deliveries[slot]
+        self.touch(row.message)
         switch row.state {
         case .queued, .deferred:
             if row.heap != Slot.none { self.due.remove(slot, &self.deliveries) }
@@ -73,6 +68,7 @@ extension MailQueue {
 
     /// Puts the delivery, which is in no list, into those of `state`.
     mutating func enter(_ slot: UInt32, _ state: DeliveryState, payload: UInt64 = 0) {
+        self.touch(self.deliveries[slot].message)
         self.deliveries[slot].state = state
         self.deliveries[slot].payload = payload
         let row = self.deliveries[slot]
@@ -98,7 +94,6 @@ extension MailQueue {
             unreachable("a delivery ends by removeDelivery")
         }
         self.updateRing(row.destination)
-        self.touch(row.message)
     }
 
     /// Leases a delivery, which is in no list, to the session at `place`, which `canLease`.
@@ -172,6 +167,7 @@ extension MailQueue {
     mutating func removeDelivery(_ slot: UInt32) {
         let row = self.deliveries[slot]
         invariant(row.pending == 0, "a delivery ends with its last recipient (5)")
+        self.touch(row.message)
         self.dropReason(slot)
         self.messages[row.message].setDeliverySlot(row.index, Slot.none)
         self.messages[row.message].liveDeliveries -= 1
@@ -179,13 +175,13 @@ extension MailQueue {
         self.destinations[row.destination].live -= 1
         self.updateRing(row.destination)
         self.destinations.dropIfUnused(row.destination)
-        self.touch(row.message)
     }
 
     /// Removes a message of which nothing is pending and nothing owed.
     mutating func finishIfDone(_ slot: UInt32, _ effects: inout [Effect]) {
         guard self.messages[slot].liveDeliveries == 0, self.messages[slot].reports.isEmpty
         else { return }
+        invariant(self.messages[slot].listing == self.listing, "what ends was changed before")
         let tag = self.messages[slot].tag
         let sizes = self.messages[slot].sizes
         self.sums.storedBytes -= sizes.stored

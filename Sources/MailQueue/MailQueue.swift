@@ -44,8 +44,12 @@ package struct MailQueue: ~Copyable {
     var sums = Sums()
     /// The sum of all counted rows' hashes.
     var rowHashes: UInt64 = 0
+    /// Messages whose row is for the next checkpoint, each once.
     var dirty: [UInt32] = []
     var deleted: [Tag] = []
+    /// What marks those in `dirty`.
+    var listing = Listing.even
+    var work = CheckpointWork()
     var scratch = ByteWriter()
     /// What the meta blob promised, while rows are restored.
     var restoredCount = 0

@@ -58,6 +58,8 @@ extension MailQueue {
     }
 
     private mutating func askAfterwards(_ slot: UInt32, _ admin: Admin) {
+        guard admin.verb != .retry else { return }
+        self.touch(self.deliveries[slot].message)
         switch admin.verb {
         case .retry: return
         case .release:
@@ -70,7 +72,6 @@ extension MailQueue {
             self.deliveries[slot].afterwards = .nothing
             self.endAfterwards(slot, Self.bounced(admin.reason))
         }
-        self.touch(self.deliveries[slot].message)
     }
 
     /// - Returns: whether anything changed.
@@ -158,10 +159,10 @@ extension MailQueue {
     /// it to end without a word.
     private mutating func endAfterwards(_ slot: UInt32, _ verdict: Verdict) {
         guard self.deliveries[slot].afterwards != .drop else { return }
+        self.touch(self.deliveries[slot].message)
         self.deliveries[slot].afterwards = .bounce
         self.dropReason(slot)
         self.reasons[slot] = self.verdicts.retain(verdict)
-        self.touch(self.deliveries[slot].message)
     }
 
     private mutating func endLeaseOfAnother(_ slot: UInt32, _ effects: inout [Effect]) {

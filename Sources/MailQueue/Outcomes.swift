@@ -36,7 +36,6 @@ extension MailQueue {
         for line in outcome.lines {
             if self.settle(line, of: slot, owns: owns, &lines) { settled += 1 }
         }
-        if settled > 0 || owns { self.touch(row.message) }
         if self.deliveries[slot].pending == 0 {
             if row.state == .leased, !owns {
                 effects.append(.leaseEnded(outcome.delivery, SessionID(raw: row.payload)))
@@ -78,6 +77,7 @@ extension MailQueue {
             self.note(recipient, of: slot, .delivered, line.verdict, status: nil, &lines)
         case .deferred:
             guard owns else { return false }
+            self.touch(message)
             let number = self.verdicts.retain(line.verdict)
             self.verdicts.release(self.messages[message].verdict(recipient))
             self.messages[message].setVerdict(recipient, number)
@@ -144,6 +144,7 @@ extension MailQueue {
     /// Ends one recipient; its delivery's lists are not touched.
     private mutating func end(_ recipient: Int, of slot: UInt32, _ status: RecipientStatus) {
         let message = self.deliveries[slot].message
+        self.touch(message)
         self.verdicts.release(self.messages[message].verdict(recipient))
         self.messages[message].setVerdict(recipient, 0)
         self.messages[message].setStatus(recipient, status)

@@ -39,6 +39,7 @@ extension MailQueue {
         _ effects: inout [Effect]
     ) {
         guard !lines.isEmpty else { return }
+        self.touch(message)
         let isReport = self.messages[message].flags.contains(.isReport)
         let content = OwedReport(lines: lines, kind: isReport ? .postmaster : .sender)
         let number = self.messages[message].nextReport
@@ -46,7 +47,6 @@ extension MailQueue {
         self.messages[message].reports.append(
             ReportRow(number: number, session: .none, content: content, isInRing: false))
         self.sums.reports += 1
-        self.touch(message)
         let id = ReportID(message: self.messages[message].tag, number: number)
         if let place = self.openPlace(of: session), self.canLease(place) {
             self.leaseReport(id, to: place, &effects)
@@ -61,6 +61,7 @@ extension MailQueue {
         let notice = self.settings.delayNotice
         let due = QueueTime(milliseconds: self.messages[row.message].stamp) + notice
         guard notice > .zero, !row.flags.contains(.noticed), self.time >= due else { return }
+        self.touch(row.message)
         self.deliveries[slot].flags.insert(.noticed)
         var lines: [OwedReport.Line] = []
         for recipient in 0..<self.messages[row.message].recipientCount
@@ -112,9 +113,9 @@ extension MailQueue {
 
     private mutating func clear(_ id: ReportID, _ effects: inout [Effect]) {
         guard let found = self.findReport(id) else { return }
+        self.touch(found.message)
         self.messages[found.message].reports.remove(at: found.place)
         self.sums.reports -= 1
-        self.touch(found.message)
         self.finishIfDone(found.message, &effects)
     }
 
@@ -128,11 +129,11 @@ extension MailQueue {
 
     mutating func leaseReport(_ id: ReportID, to place: Int, _ effects: inout [Effect]) {
         guard let found = self.findReport(id) else { unreachable("a report that is owed") }
+        self.touch(found.message)
         self.messages[found.message].reports[found.place].session = self.sessions[place].id
         let at = self.sessions[place].reports.firstIndex { id < $0 }
         self.sessions[place].reports.insert(id, at: at ?? self.sessions[place].reports.count)
         self.sessions[place].leases += 1
-        self.touch(found.message)
         effects.append(.reportLeased(id, self.sessions[place].id))
     }
 
@@ -141,8 +142,8 @@ extension MailQueue {
     /// - Parameter isOwed: somebody else may lease it.
     mutating func unleaseReport(_ id: ReportID, isOwed: Bool = true) {
         guard let found = self.findReport(id) else { unreachable("a report that is owed") }
-        self.messages[found.message].reports[found.place].session = .none
         self.touch(found.message)
+        self.messages[found.message].reports[found.place].session = .none
         if isOwed { self.makeOwed(id) }
     }
 

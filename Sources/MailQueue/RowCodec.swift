@@ -14,14 +14,13 @@ import Spool
 extension MailQueue {
     private static let rowVersion: UInt8 = 2
 
-    mutating func encodeRow(_ slot: UInt32) -> [UInt8] {
+    /// Writes the row of a message into `scratch`.
+    mutating func encodeRow(_ slot: UInt32) {
         self.scratch.bytes.removeAll(keepingCapacity: true)
         var writer = ByteWriter()
         swap(&writer, &self.scratch)
         self.encodeRow(slot, into: &writer)
-        let row = writer.bytes.withUnsafeBytes { Array($0) }
         swap(&writer, &self.scratch)
-        return row
     }
 
     private func encodeRow(_ slot: UInt32, into writer: inout ByteWriter) {

@@ -29,7 +29,7 @@ struct MessageFlags: OptionSet {
     static let isReport = MessageFlags(rawValue: 2)
     /// A report to the postmaster: its failure goes to nobody.
     static let isDoubleBounce = MessageFlags(rawValue: 4)
-    /// The newest checkpoint has a row of it.
+    /// The newest checkpoint has a row of it, or may have.
     static let stored = MessageFlags(rawValue: 8)
     /// `hash` is in the state's sum.
     static let counted = MessageFlags(rawValue: 16)
@@ -77,8 +77,8 @@ struct MessageRow {
     var nextAlike = Slot.none
     var flags: MessageFlags
     var isUsed = true
-    /// Stands in the list of dirty rows; outlives the message, as the list does.
-    var isListed = false
+    /// The list of dirty rows in which it stands; outlives the message, as the list does.
+    var listing = Listing.none
 }
 
 extension MessageRow {
@@ -227,7 +227,7 @@ struct MessageSlab {
         if self.free != Slot.none {
             slot = self.free
             self.free = self.rows[Int(slot)].newer
-            row.isListed = self.rows[Int(slot)].isListed
+            row.listing = self.rows[Int(slot)].listing
             self.rows[Int(slot)] = row
         } else {
             slot = UInt32(self.rows.count)

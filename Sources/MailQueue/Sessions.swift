@@ -210,8 +210,8 @@ extension MailQueue {
     private mutating func markLeases(of place: Int) {
         var slot = self.sessions[place].leaseFirst
         while slot != Slot.none {
-            self.deliveries[slot].flags.insert(.mayRepeat)
             self.touch(self.deliveries[slot].message)
+            self.deliveries[slot].flags.insert(.mayRepeat)
             slot = self.deliveries[slot].next
         }
     }
@@ -224,6 +224,7 @@ extension MailQueue {
         for lease in self.leases(of: id) {
             let slot = self.slot(of: lease)
             if self.deliveries[slot].flags.contains(.mayRepeat) {
+                self.touch(self.deliveries[slot].message)
                 self.deliveries[slot].suspect = min(self.deliveries[slot].suspect, 254) + 1
             }
             self.returnLease(slot, &effects)

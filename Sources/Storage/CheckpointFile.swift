@@ -1,6 +1,6 @@
 // CheckpointFile.swift - the rows of the queue as of one applied index, in one SQLite file.
 //
-// Takes     changed rows; each checkpoint is one transaction.
+// Takes     changed rows, part by part; each checkpoint is one transaction.
 // Gives     all rows, streamed; the newest meta.
 // Durable   `synchronous=FULL` with a rollback journal: one writer and one transaction at a time
 //           gain nothing from a write-ahead log, which writes everything twice. A checkpoint
@@ -75,39 +75,48 @@ struct CheckpointFile {
         }
     }
 
-    func write(
-        _ connection: SQLiteConnection, _ changes: [RowChange], _ meta: CheckpointMeta
-    ) throws(SQLiteFault) {
+    /// Starts the transaction of a checkpoint.
+    func begin(_ connection: SQLiteConnection) throws(SQLiteFault) {
+        try connection.run("BEGIN IMMEDIATE")
+    }
+
+    /// Writes one part of the rows.
+    func write(_ connection: SQLiteConnection, _ rows: RowBatch) throws(SQLiteFault) {
         let upsert = try connection.prepare("INSERT OR REPLACE INTO row (key, row) VALUES (?, ?)")
         let delete = try connection.prepare("DELETE FROM row WHERE key = ?")
+        try rows.forEach { key, row throws(SQLiteFault) in
+            guard let row else {
+                try delete.bind(1, key)
+                _ = try delete.step()
+                delete.reset()
+                return
+            }
+            try upsert.bind(1, key)
+            try upsert.bind(2, row)
+            _ = try upsert.step()
+            upsert.reset()
+        }
+    }
+
+    /// Ends the transaction: all its rows and `meta` stand, or none of it.
+    func commit(_ connection: SQLiteConnection, _ meta: CheckpointMeta) throws(SQLiteFault) {
         let store = try connection.prepare(
             "INSERT OR REPLACE INTO meta (id, format, applied, term, meta) VALUES (1, ?, ?, ?, ?)")
-        try connection.transaction { () throws(SQLiteFault) in
-            for change in changes {
-                try change.key.withBytes { key throws(SQLiteFault) in
-                    guard let row = change.row else {
-                        try delete.bind(1, key)
-                        _ = try delete.step()
-                        delete.reset()
-                        return
-                    }
-                    try row.withBytes { row throws(SQLiteFault) in
-                        try upsert.bind(1, key)
-                        try upsert.bind(2, row)
-                        _ = try upsert.step()
-                        upsert.reset()
-                    }
-                }
-            }
-            try meta.meta.withBytes { bytes throws(SQLiteFault) in
-                try store.bind(1, Self.format)
-                try store.bind(2, Int64(bitPattern: meta.appliedIndex))
-                try store.bind(3, Int64(bitPattern: meta.appliedTerm))
-                try store.bind(4, bytes)
-                _ = try store.step()
-                store.reset()
-            }
+        try meta.meta.withBytes { bytes throws(SQLiteFault) in
+            try store.bind(1, Self.format)
+            try store.bind(2, Int64(bitPattern: meta.appliedIndex))
+            try store.bind(3, Int64(bitPattern: meta.appliedTerm))
+            try store.bind(4, bytes)
+            _ = try store.step()
+            store.reset()
         }
+        try connection.run("COMMIT")
+    }
+
+    /// Undoes what was written since `begin`, if that still stands.
+    func rollback(_ connection: SQLiteConnection) throws(SQLiteFault) {
+        // After some errors SQLite has rolled back already.
+        if connection.isInTransaction { try connection.run("ROLLBACK") }
     }
 
     /// Reads the meta on a second connection.

@@ -1,8 +1,11 @@
 // Clerk.swift - the thread that writes checkpoints.
 //
-// Takes     changed rows and meta, one checkpoint at a time; each is answered once.
+// Takes     a checkpoint in parts: changed rows, and with the last of them the meta. One part at
+//           a time; each is answered once, and its answer asks for the next: so pressure goes back.
 // Gives     a verified checkpoint; then the journal's base and the keeper's bound move up.
-// Durable   a full disk gives up the reserve, step by step, before it is an answer.
+// Durable   a full disk gives up the reserve, step by step, and the checkpoint begins again, before
+//           fullness is an answer. Parts that are written are not kept in memory for that.
+// Limits    memory: one part, and SQLite's cache.
 
 import Glibc
 import Primitives
@@ -10,9 +13,9 @@ import Primitives
 /// `@unchecked Sendable`: the connection is the clerk's thread's once it runs.
 final class Clerk: @unchecked Sendable {
     private struct Job {
-        var changes: [RowChange]
-        var meta: CheckpointMeta
-        var completion: @Sendable (StorageError?) -> Void
+        var rows: RowBatch
+        var last: CheckpointMeta?
+        var answer: @Sendable (CheckpointAnswer) -> Void
     }
     private struct State {
         var jobs: [Job] = []
@@ -32,16 +35,16 @@ final class Clerk: @unchecked Sendable {
     }
 
     func checkpoint(
-        _ changes: [RowChange], _ meta: CheckpointMeta,
-        _ completion: @escaping @Sendable (StorageError?) -> Void
+        _ rows: RowBatch, _ last: CheckpointMeta?,
+        _ answer: @escaping @Sendable (CheckpointAnswer) -> Void
     ) {
-        let job = Job(changes: changes, meta: meta, completion: completion)
+        let job = Job(rows: rows, last: last, answer: answer)
         let isRefused = self.monitor.withLock { s -> Bool in
             if s.failed || s.closing { return true }
             s.jobs.append(job)
             return false
         }
-        if isRefused { completion(.closed) } else { self.monitor.signal() }
+        if isRefused { answer(.failed(.closed)) } else { self.monitor.signal() }
     }
 
     func close() {
@@ -54,22 +57,28 @@ final class Clerk: @unchecked Sendable {
         self.monitor.signal()
     }
 
-    /// The life of the thread. Jobs that were given before `close` are done.
+    /// The life of the thread. Parts that were given before `close` are done; a checkpoint without
+    /// its last part is as if it had never begun.
     func run(_ core: StorageCore) {
         defer { self.refuseAll() }
         while let job = self.next() {
-            let error = self.write(job)
-            switch error {
-            case nil:
-                core.checkpointed(job.meta)
-                job.completion(nil)
-            case .full?:
-                job.completion(error)
-            case .some(let fault):
+            let answer = self.take(job.rows, job.last)
+            switch answer {
+            case .saved:
+                if let meta = job.last { core.checkpointed(meta) }
+            case .next, .again, .failed(.full):
+                break
+            case .failed(let fault):
                 core.fault(fault)
-                job.completion(fault)
+                job.answer(answer)
                 return
             }
+            job.answer(answer)
+        }
+        do {
+            try self.file.rollback(self.connection)
+        } catch {
+            core.fault(error.storageError(path: self.file.path))
         }
     }
 
@@ -80,7 +89,7 @@ final class Clerk: @unchecked Sendable {
             s.failed = true
             return s.jobs
         }
-        for job in jobs { job.completion(.closed) }
+        for job in jobs { job.answer(.failed(.closed)) }
     }
 
     private func next() -> Job? {
@@ -91,27 +100,36 @@ final class Clerk: @unchecked Sendable {
         } ?? nil
     }
 
-    private func write(_ job: Job) -> StorageError? {
-        while true {
-            do {
-                try self.file.write(self.connection, job.changes, job.meta)
-                try self.file.verify(job.meta)
-                try self.file.shrink(self.connection)
-                return nil
-            } catch let fault as SQLiteFault {
-                guard fault.isFull else { return fault.storageError(path: self.file.path) }
-                do {
-                    guard try self.pool.releaseReserve() else {
-                        return .full(path: self.file.path)
-                    }
-                } catch {
-                    return error.storageError
-                }
-            } catch let error as StorageError {
-                return error
-            } catch {
-                unreachable("an error of another type")
-            }
+    /// Writes one part. On the clerk's thread only.
+    func take(_ rows: RowBatch, _ last: CheckpointMeta?) -> CheckpointAnswer {
+        do {
+            if !self.connection.isInTransaction { try self.file.begin(self.connection) }
+            try self.file.write(self.connection, rows)
+            guard let last else { return .next }
+            try self.file.commit(self.connection, last)
+            try self.file.verify(last)
+            try self.file.shrink(self.connection)
+            return .saved
+        } catch let fault as SQLiteFault {
+            return self.undo(fault)
+        } catch let error as StorageError {
+            return .failed(error)
+        } catch {
+            unreachable("an error of another type")
+        }
+    }
+
+    private func undo(_ fault: SQLiteFault) -> CheckpointAnswer {
+        do {
+            try self.file.rollback(self.connection)
+        } catch {
+            return .failed(error.storageError(path: self.file.path))
+        }
+        guard fault.isFull else { return .failed(fault.storageError(path: self.file.path)) }
+        do {
+            return try self.pool.releaseReserve() ? .again : .failed(.full(path: self.file.path))
+        } catch {
+            return .failed(error.storageError)
         }
     }
 }

@@ -83,18 +83,8 @@ final class SQLiteConnection {
         return try statement.step() ? statement.number(0) : nil
     }
 
-    /// `body` takes effect as a whole or not at all.
-    func transaction(_ body: () throws(SQLiteFault) -> Void) throws(SQLiteFault) {
-        try self.run("BEGIN IMMEDIATE")
-        do {
-            try body()
-            try self.run("COMMIT")
-        } catch {
-            // After some errors SQLite has rolled back already.
-            if sqlite3_get_autocommit(self.handle) == 0 { try self.run("ROLLBACK") }
-            throw error
-        }
-    }
+    /// A transaction was begun, and has not ended in either way.
+    var isInTransaction: Bool { sqlite3_get_autocommit(self.handle) == 0 }
 }
 
 /// One prepared statement.

@@ -172,14 +172,14 @@ package final class Storage: Sendable {
     /// A hint, not a proof: the message has ended. Old files with many hints are looked at.
     package func hintEnded(_ tag: Tag) { self.core.bodies.hintEnded(tag) }
 
-    /// Writes a checkpoint: `changes` since the one before, in one transaction, verified on a
-    /// second connection. `completion` is called once, on the clerk's thread; after an error the
-    /// caller's changes are not saved (`.full`: try again with more; else the storage is faulty).
+    /// Takes a part of a checkpoint: the first one begins a transaction, the one with `last` ends
+    /// it, and is verified on a second connection. `answer` is called once, on the clerk's thread;
+    /// only then may the next part come.
     package func checkpoint(
-        _ changes: [RowChange], meta: CheckpointMeta,
-        completion: @escaping @Sendable (StorageError?) -> Void
+        _ rows: RowBatch, last: CheckpointMeta?,
+        answer: @escaping @Sendable (CheckpointAnswer) -> Void
     ) {
-        self.core.clerk.checkpoint(changes, meta, completion)
+        self.core.clerk.checkpoint(rows, last, answer)
     }
 
     /// Numbers for metrics and status.

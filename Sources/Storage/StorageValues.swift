@@ -125,14 +125,18 @@ package struct CheckpointMeta: Equatable, Sendable {
     var applied: LogPosition { LogPosition(term: self.appliedTerm, index: self.appliedIndex) }
 }
 
-/// One change to the checkpoint's rows; nil: the row is deleted.
-package struct RowChange: Equatable, Sendable {
-    package var key: [UInt8]
-    package var row: [UInt8]?
-    package init(key: [UInt8], row: [UInt8]?) {
-        self.key = key
-        self.row = row
-    }
+/// What has become of one part of a checkpoint.
+package enum CheckpointAnswer: Equatable, Sendable {
+    /// Written in a transaction that is open: the next part may come.
+    case next
+    /// It was the last: committed, and read back on a second connection.
+    case saved
+    /// The disk was full, and a step of the reserve was given up: nothing of this checkpoint is
+    /// saved; begin again at once, with the first part of the same or a newer one.
+    case again
+    /// Nothing of this checkpoint is saved. `.full`: try later, with all that it held; else the
+    /// storage is faulty.
+    case failed(StorageError)
 }
 
 /// The answers to one question for proof.

@@ -164,6 +164,37 @@ struct NodeTests {
         try await rig.end()
     }
 
+    @Test func `a checkpoint of many slices is of one index, and a restart begins from it`()
+        async throws
+    {
+        let rig = try Rig()
+        let (node, _) = try await rig.open(delivers: false)
+        for _ in 0..<20 {
+            _ = try await rig.send(node, on: rig.loop(0), content: Array("hello\r\n".utf8))
+        }
+        let ended = Mutex<[StorageError?]>([])
+        await withCheckedContinuation { continuation in
+            node.node.onLoop { node in
+                node.checkpoint.rowsPerSlice = 1
+                node.makeCheckpoint { error in ended.withLock { $0.append(error) } }
+                continuation.resume()
+            }
+        }
+        // Mail comes in between the slices; the last checkpoint waits for this one.
+        for _ in 0..<5 {
+            _ = try await rig.send(node, on: rig.loop(1), content: Array("more\r\n".utf8))
+        }
+        await node.stop()
+        #expect(ended.withLock { $0 } == [nil])
+        let (again, _) = try await rig.open(delivers: false)
+        let counts = await withCheckedContinuation { continuation in
+            again.node.onLoop { continuation.resume(returning: $0.machine.queue.counts) }
+        }
+        #expect(counts.messages == 25)
+        await again.stop()
+        try await rig.end()
+    }
+
     @Test func `alone, a final dot needs no guard; when another node has a session it is G`()
         async throws
     {

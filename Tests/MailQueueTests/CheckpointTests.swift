@@ -5,27 +5,6 @@ import Testing
 
 @testable import MailQueue
 
-/// What a checkpoint store does: rows by key, one meta blob.
-struct Store {
-    var rows: [[UInt8]: [UInt8]] = [:]
-    var meta: [UInt8] = []
-    var stateHash: UInt64 = 0
-
-    mutating func take(_ delta: CheckpointDelta) {
-        for (key, row) in delta.upserts { self.rows[key] = row }
-        for key in delta.deletes { self.rows[key] = nil }
-        self.meta = delta.meta
-        self.stateHash = delta.stateHash
-    }
-
-    func restore() throws(CodecError) -> MailQueue {
-        var queue = try MailQueue(restoring: self.meta)
-        for (key, row) in self.rows { try queue.restore(key: key, row: row) }
-        try queue.finishRestoring()
-        return queue
-    }
-}
-
 @Suite("Checkpoints (7)")
 struct CheckpointTests {
     @Test func `what is born and finished between two checkpoints never appears`() {

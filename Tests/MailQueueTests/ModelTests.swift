@@ -27,6 +27,8 @@ final class Life {
     var enqueued: UInt64 = 0
     var dropped: UInt64 = 0
     var seen: [Tag: [RecipientStatus]] = [:]
+    /// What was applied; whoever wants it empties it first.
+    var log: [(command: Command, index: UInt64, stamp: QueueTime)] = []
 
     init(seed: UInt64) throws {
         self.dice = Generator(seed: seed)
@@ -49,6 +51,7 @@ final class Life {
         let old = self.rig.queue.totals
         // What is applied has been through bytes.
         let result = self.rig.apply(try decoded(encoded(command)))
+        self.log.append((command, self.rig.index, self.rig.time))
         var effects: [Effect] = []
         let other = self.replica.apply(
             command, index: self.rig.index, stamp: self.rig.time, effects: &effects)
@@ -100,6 +103,8 @@ final class Life {
 
     func resend() throws {
         guard let old = self.sent.randomElement(using: &self.dice) else { return }
+        // What the time since the last entry brings about is not the resent command's doing.
+        try self.apply(Command(.tick))
         guard self.rig.isOpen(old.command.origin!.session) else { return }
         let counts = self.rig.counts
         let totals = self.rig.queue.totals

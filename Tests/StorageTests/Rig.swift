@@ -27,6 +27,24 @@ func smallOptions() -> StorageOptions {
     return options
 }
 
+/// One change to the checkpoint's rows; nil: the row is deleted.
+struct RowChange {
+    var key: [UInt8]
+    var row: [UInt8]?
+}
+
+extension RowBatch {
+    init(_ changes: [RowChange]) {
+        self.init()
+        for change in changes {
+            change.key.withUnsafeBytes { key in
+                guard let row = change.row else { return self.delete(key) }
+                row.withUnsafeBytes { self.upsert(key, $0) }
+            }
+        }
+    }
+}
+
 /// A directory that is removed with the object.
 final class TemporaryDirectory: Sendable {
     let path: String
@@ -210,15 +228,30 @@ final class Rig {
         return box.wait(timeout: .seconds(20)) { $0 } ?? .failure(.closed)
     }
 
-    func checkpoint(_ changes: [RowChange], index: Int, meta: [UInt8] = []) -> StorageError? {
-        let box = Monitor<StorageError??>(nil)
-        self.storage.checkpoint(
-            changes, meta: CheckpointMeta(appliedIndex: UInt64(index), appliedTerm: 1, meta: meta)
-        ) { error in
-            box.withLock { $0 = .some(error) }
+    /// One part of a checkpoint; with `last` it is the last.
+    func part(_ changes: [RowChange], last: CheckpointMeta? = nil) -> CheckpointAnswer {
+        let box = Monitor<CheckpointAnswer?>(nil)
+        self.storage.checkpoint(RowBatch(changes), last: last) { answer in
+            box.withLock { $0 = answer }
             box.signal()
         }
-        return box.wait(timeout: .seconds(20)) { $0 } ?? .full(path: "timeout")
+        return box.wait(timeout: .seconds(20)) { $0 } ?? .failed(.full(path: "timeout"))
+    }
+
+    /// A checkpoint of one part.
+    func checkpoint(
+        _ changes: [RowChange], index: Int, term: UInt64 = 1, meta: [UInt8] = []
+    ) -> StorageError? {
+        let meta = CheckpointMeta(
+            appliedIndex: UInt64(index), appliedTerm: term, meta: meta)
+        while true {
+            switch self.part(changes, last: meta) {
+            case .saved: return nil
+            case .again: continue
+            case .next: unreachable("it was the last part")
+            case .failed(let error): return error
+            }
+        }
     }
 
     func expectBody(_ n: Int, _ count: Int, _ location: SourceLocation = #_sourceLocation) {

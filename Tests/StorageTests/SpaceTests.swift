@@ -37,6 +37,63 @@ struct CheckpointTests {
         #expect(next.recovery.log.entries.map(\.index) == [6, 7])
     }
 
+    @Test func `a checkpoint in parts is one transaction: without its last part there is none`()
+        throws
+    {
+        let rig = try Rig()
+        for i in 1...3 { rig.entry(i) }
+        #expect(rig.durable(rig.entry(4)))
+        let first = CheckpointMeta(appliedIndex: 2, appliedTerm: 1, meta: [1])
+        #expect(
+            rig.part([RowChange(key: [1], row: [10]), RowChange(key: [2], row: [20])]) == .next)
+        #expect(rig.part([RowChange(key: [2], row: nil), RowChange(key: [3], row: [])]) == .next)
+        #expect(rig.part([], last: first) == .saved)
+        #expect(rig.part([RowChange(key: [1], row: nil)]) == .next)
+        rig.close()
+        #expect(rig.part([]) == .failed(.closed))
+        let next = try Rig(rig.directory)
+        #expect(next.recovery.checkpoint == first)
+        #expect(try self.rows(next) == [[1]: [10], [3]: []])
+        #expect(next.recovery.log.entries.map(\.index) == [3, 4])
+    }
+
+    @Test func `a full disk takes the reserve, then is an answer; room makes the next one good`()
+        throws
+    {
+        let rig = try Rig()
+        let pool = rig.storage.core.pool
+        #expect(rig.told.until { _ in pool.reserveBytes == smallOptions().reserveBytes })
+        let file = CheckpointFile(directory: rig.directory.path)
+        let connection = try file.open()
+        let clerk = Clerk(file: file, connection: connection, pool: pool)
+        let first = CheckpointMeta(appliedIndex: 1, appliedTerm: 1, meta: [1])
+        #expect(clerk.take(RowBatch([RowChange(key: [1], row: [1])]), first) == .saved)
+        // SQLite's own answer to a disk without room.
+        try connection.run("PRAGMA max_page_count = 20")
+        let big = RowBatch(
+            (0..<100).map { RowChange(key: [2, $0], row: [UInt8](repeating: $0, count: 2000)) })
+        var steps = 0
+        var answer = clerk.take(RowBatch([RowChange(key: [1], row: nil)]), nil)
+        while answer == .next || answer == .again {
+            if answer == .again { steps += 1 }
+            answer = clerk.take(big, nil)
+        }
+        guard case .failed(.full) = answer else {
+            Issue.record("\(answer)")
+            return
+        }
+        #expect(steps > 0)
+        #expect(pool.reserveBytes == 0)
+        // What stood stands.
+        #expect(try connection.number("SELECT count(*) FROM row") == 1)
+        #expect(try file.meta(connection) == first)
+        try connection.run("PRAGMA max_page_count = 1000000")
+        let second = CheckpointMeta(appliedIndex: 2, appliedTerm: 1, meta: [2])
+        #expect(clerk.take(big, nil) == .next)
+        #expect(clerk.take(RowBatch([RowChange(key: [1], row: nil)]), second) == .saved)
+        #expect(try connection.number("SELECT count(*) FROM row") == 100)
+    }
+
     @Test func `a damaged checkpoint is refused, not taken for an empty one`() throws {
         let rig = try Rig()
         #expect(rig.checkpoint([RowChange(key: [1], row: [1])], index: 0, meta: [1]) == nil)

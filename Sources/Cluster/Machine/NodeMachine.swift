@@ -273,8 +273,23 @@ package struct NodeMachine: ~Copyable {
     /// Of the queue at `applied`: equal on all nodes (invariant 7).
     package mutating func stateHash() -> UInt64 { self.queue.stateHash() }
 
-    /// Rows changed since the last checkpoint; they count as saved from now on.
-    package mutating func takeDirty() -> CheckpointDelta { self.queue.takeDirty() }
+    // The queue's checkpoint, of `applied` at its begin: see there.
+
+    package mutating func beginCheckpoint() { self.queue.beginCheckpoint() }
+
+    package mutating func encodeCheckpoint(
+        rows limit: Int, bytesMax: Int, into batch: inout RowBatch
+    ) -> Bool {
+        self.queue.encodeCheckpoint(rows: limit, bytesMax: bytesMax, into: &batch)
+    }
+
+    package mutating func sealCheckpoint() -> CheckpointSeal { self.queue.sealCheckpoint() }
+
+    package mutating func endCheckpoint() { self.queue.endCheckpoint() }
+
+    package mutating func giveBackCheckpoint(rows limit: Int) -> Bool {
+        self.queue.giveBackCheckpoint(rows: limit)
+    }
 
     /// Lets go of entries that nobody asks for: with nobody to send them to, all that are applied.
     package mutating func compact() {
