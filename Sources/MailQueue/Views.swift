@@ -106,9 +106,11 @@ package struct SessionView: Equatable, Sendable {
     package var credit: UInt32
 }
 
-/// Where a walk through the queue stands; starts at the oldest message.
+/// Where a walk through the queue stands; starts at the oldest message. Entries may be applied
+/// between two slices: each message that is there from begin to end is looked at exactly once, as
+/// it is at its turn.
 package struct QueueCursor: Sendable {
-    /// The log index of the message that was looked at last.
+    /// The log index of the message to be looked at next; 0: of the oldest.
     fileprivate var order: UInt64 = 0
     fileprivate var slot = Slot.none
     package fileprivate(set) var isDone = false
@@ -204,27 +206,27 @@ extension MailQueue {
         var slot = self.position(cursor)
         var left = steps
         while slot != Slot.none, left > 0 {
-            cursor.order = self.messages[slot].order
-            cursor.slot = slot
             left -= 1
             let goesOn = body(slot)
             slot = self.messages[slot].newer
             if !goesOn { break }
         }
+        // The next one, not the last: that one may be about to be dropped for having matched.
+        cursor.slot = slot
         cursor.isDone = slot == Slot.none
+        if !cursor.isDone { cursor.order = self.messages[slot].order }
     }
 
-    /// The first message behind the cursor.
+    /// The first message that was not looked at.
     private func position(_ cursor: QueueCursor) -> UInt32 {
         guard cursor.order > 0 else { return self.messages.oldest }
-        if Int(cursor.slot) < self.messages.rows.count, self.messages[cursor.slot].isUsed,
-            self.messages[cursor.slot].order == cursor.order
-        {
-            return self.messages[cursor.slot].newer
+        if cursor.slot == Slot.none { return Slot.none }
+        if self.messages[cursor.slot].isUsed, self.messages[cursor.slot].order == cursor.order {
+            return cursor.slot
         }
         // The message has ended meanwhile: found again from the front.
         var slot = self.messages.oldest
-        while slot != Slot.none, self.messages[slot].order <= cursor.order {
+        while slot != Slot.none, self.messages[slot].order < cursor.order {
             slot = self.messages[slot].newer
         }
         return slot

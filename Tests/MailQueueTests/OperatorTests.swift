@@ -268,6 +268,25 @@ struct DispatchTests {
         #expect(ids == tags.map { id($0) })
     }
 
+    @Test(arguments: [[2], [3], [2, 3], [0, 1, 2, 3], [3, 4, 5], [2, 4, 6]])
+    func `a walk looks once at each message that stays, whatever ends between slices`(
+        _ ended: [Int]
+    ) {
+        let rig = Rig()
+        let a = rig.open("a")
+        let tags = (0..<7).map { _ in rig.enqueue(a) }
+        var cursor = QueueCursor()
+        var seen = rig.queue.list(QueueFilter(), cursor: &cursor, steps: 3, limit: 9).messages
+        for place in ended { rig.settle(a, tags[place], .delivered) }
+        // In a slot that is free again.
+        let new = rig.enqueue(a)
+        while !cursor.isDone {
+            seen += rig.queue.list(QueueFilter(), cursor: &cursor, steps: 1, limit: 9).messages
+        }
+        let rest = (3..<7).filter { !ended.contains($0) }.map { tags[$0] }
+        #expect(seen.map(\.tag) == Array(tags[..<3]) + rest + [new])
+    }
+
     @Test func `age is queue time`() {
         let rig = Rig()
         let a = rig.open("a")
