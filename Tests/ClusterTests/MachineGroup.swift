@@ -1,4 +1,4 @@
-// MachineGroup.swift - the machines of several nodes on one clock, with wires and disks of their own.
+// MachineGroup.swift - the machines of several nodes on one clock, with wires and disks.
 //
 // Gives     messages that are late, lost with their link, and cut; members that are killed and come
 //           back with what was synced. Everything random from one seed.

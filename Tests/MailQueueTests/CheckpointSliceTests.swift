@@ -147,7 +147,7 @@ struct CheckpointSliceTests {
     @Test func `a slice ends with its rows, and with its bytes`() {
         let rig = Rig()
         let a = rig.open("a")
-        for _ in 0..<10 { rig.enqueue(a) }
+        for _ in 0..<10 { _ = rig.enqueue(a) }
         rig.queue.beginCheckpoint()
         var batch = RowBatch()
         #expect(!rig.queue.encodeCheckpoint(rows: 4, bytesMax: 1 << 20, into: &batch))

@@ -6,7 +6,7 @@
 
 package import Cluster
 import NIOCore
-package import Primitives
+import Primitives
 import Raft
 import Spool
 
