@@ -123,6 +123,7 @@ extension MailQueue {
 
     /// Gives a message another set of holders, and forgets the copies of those that have none.
     private mutating func move(_ slot: UInt32, to holders: [Holder]) {
+        self.touch(slot)
         self.holderSets.unlink(slot, &self.messages)
         self.messages[slot].holders = self.holderSets.number(of: holders)
         self.holderSets.link(slot, &self.messages)
@@ -131,7 +132,6 @@ extension MailQueue {
             let kept = rows.filter { holders.contains($0.holder) }
             self.copyRows[slot] = kept.isEmpty ? nil : kept
         }
-        self.touch(slot)
     }
 
     /// The message of whose placement the body under `tag` on this holder is; `Slot.none`: of none.

@@ -28,6 +28,7 @@ extension Life {
             delta.add(batch)
             guard !isDone else { break }
             for _ in 0..<self.dice.below(4) { try self.step() }
+            if self.dice.chance(permille: 100) { try self.replicas() }
             if self.dice.chance(permille: 50) {
                 #expect(self.rig.hash() == self.replica.stateHash())
             }
@@ -112,6 +113,38 @@ struct CheckpointSliceTests {
         before = rig.queue.takeDirty()
         #expect(Set(before.deletes) == Set([tags[2], tags[3]].map(MailQueue.key)))
         #expect(Set(before.upserts.map(\.key)) == Set([tags[0], new].map(MailQueue.key)))
+    }
+
+    @Test(arguments: [true, false])
+    func `a copy that is added or lost before a row's turn is of the next checkpoint`(
+        _ isAdded: Bool
+    ) throws {
+        let rig = Rig()
+        let a = rig.open("a")
+        let b = rig.open("b", incarnation: 2)
+        let holder = Holder(node: "b", incarnation: Incarnation(raw: 2))
+        let first = rig.enqueue(a)
+        let second = rig.enqueue(a, holders: [Rig.holder, holder])
+        let expected = rig.hash()
+        rig.queue.beginCheckpoint()
+        if isAdded {
+            #expect(rig.send(b, .replicaAdded(first, holder)) == .done)
+        } else {
+            #expect(rig.send(b, .replicasLost(holder, [second])) == .done)
+        }
+        var delta = CheckpointDelta()
+        var batch = RowBatch()
+        #expect(rig.queue.encodeCheckpoint(rows: 9, bytesMax: 1 << 20, into: &batch))
+        delta.add(batch)
+        delta.add(rig.queue.sealCheckpoint())
+        rig.queue.endCheckpoint()
+        var store = Store()
+        store.take(delta)
+        var restored = try store.restore()
+        #expect(restored.stateHash() == expected)
+        store.take(rig.queue.takeDirty())
+        restored = try store.restore()
+        #expect(restored.stateHash() == rig.hash())
     }
 
     @Test func `a new message in an old slot is not of the checkpoint`() throws {
