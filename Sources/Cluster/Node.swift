@@ -39,8 +39,6 @@ package final class Node: @unchecked Sendable {
     var machine: NodeMachine
     /// Who waits for results of the own session's commands, by their numbers.
     var waiters = NumberedRing<Waiter>(capacity: 256)
-    /// Who waits for an entry that this node proposed as the leader, in index order.
-    var indexed: [(index: UInt64, answer: (CommandResult) -> Void)] = []
     /// In the order of their tickets.
     var stores = RingBuffer<Store>(capacity: 256)
     var actions: [Replica.Action] = []

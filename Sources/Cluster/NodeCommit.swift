@@ -30,12 +30,12 @@ extension Node {
         self.planTurn()
     }
 
-    /// What a leader authors by itself; `answer` is called when it is applied, or never.
-    func proposeAsLeader(_ command: Command, _ answer: ((CommandResult) -> Void)? = nil) {
-        guard let index = self.machine.propose(command) else { return }
-        if let answer { self.indexed.append((index, answer)) }
-        self.planTurn()
+    /// What a leader authors by itself; without room for it now, it is due again later.
+    func proposeAsLeader(_ command: Command) {
+        if self.machine.propose(command, at: self.clocks) != nil { self.planTurn() }
     }
+
+    var clocks: Clocks { Clocks(now: SystemClock.bootTime(), wall: SystemClock.wallTime()) }
 
     /// A turn when what the loop is at has been done: all that is proposed till then is stored in
     /// one write, and acknowledged at once.
@@ -87,8 +87,7 @@ extension Node {
         self.isTurning = true
         var news = News()
         while true {
-            self.machine.turn(
-                &self.actions, now: SystemClock.bootTime(), wall: SystemClock.wallTime())
+            self.machine.turn(&self.actions, at: self.clocks)
             if self.actions.isEmpty { break }
             for action in self.actions { self.carryOut(action, &news) }
             self.machine.recycle(&self.actions)
@@ -134,10 +133,6 @@ extension Node {
             unreachable("a command of ours cannot be read: \(error)")
         }
         if session == .none { self.effects.removeAll(keepingCapacity: true) }
-        if let first = self.indexed.first, first.index <= entry.index {
-            self.indexed.removeFirst()
-            if let applied, first.index == entry.index { first.answer(applied.result) }
-        }
         if let applied, let origin = applied.entry.command.origin, origin.session == session,
             let waiter = self.waiters.remove(origin.sequence)
         {

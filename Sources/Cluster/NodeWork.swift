@@ -38,13 +38,13 @@ extension Node {
     /// One batch at a time: none is computed from a state that the last is about to change.
     func dispatch() {
         guard self.phase == .ready, self.machine.mayLookForWork else { return }
-        let now = SystemClock.bootTime()
-        let commands = self.machine.nextWork(at: now, limit: Self.grantBatch)
+        let clocks = self.clocks
+        let commands = self.machine.nextWork(at: clocks.now, limit: Self.grantBatch)
         guard !commands.isEmpty else {
-            self.sleepUntilDue(now)
+            self.sleepUntilDue(clocks.now)
             return
         }
-        self.machine.propose(work: commands)
+        self.machine.propose(work: commands, at: clocks)
         self.planTurn()
     }
 

@@ -37,7 +37,6 @@ final class GroupMember {
     var waiting: [Waiting] = []
     /// Leases of the present session that were given to this process.
     var leases: [DeliveryID] = []
-    var clockRate = 1.0
 
     init(id: UInt64, name: NodeName) {
         self.id = MemberID(raw: id)
@@ -53,8 +52,9 @@ final class GroupMember {
     var totals: QueueTotals { self.machine.queue.totals }
     var messageCount: Int { self.machine.queue.counts.messages }
     var session: SessionID { self.machine.session }
-    func receive(_ command: [UInt8], _ from: MemberID) throws {
-        try self.machine.receiveCommand(command, from: from)
+    func step(_ message: [UInt8]) throws { try self.machine.step(message) }
+    func receive(_ command: [UInt8], _ from: MemberID, _ clocks: Clocks) throws {
+        try self.machine.receiveCommand(command, from: from, at: clocks)
     }
     func submit(_ tag: Tag, _ action: Command.Action) -> Bool {
         self.machine.submit(tag, action)
@@ -85,15 +85,16 @@ final class MachineGroup {
     var delayMax = 3
     /// Results by tag, as the members that asked saw them.
     var results: [Tag: CommandResult] = [:]
-    var submitted: [Tag: Int] = [:]
     /// Instants at which the last member that led proposed, for the tests.
     var closedSessions: [(session: SessionID, at: Instant)] = []
     /// Who may still send a final dot for a lease, until when.
     var held: [DeliveryID: (member: Int, boot: BootNumber)] = [:]
     var overlaps = 0
-    var settings = ClusterSettings()
+    /// Of each member's core.
+    let uncommittedBytesMax: UInt64
 
-    init(_ count: Int, seed: UInt64) {
+    init(_ count: Int, seed: UInt64, uncommittedBytesMax: UInt64 = 64 << 20) {
+        self.uncommittedBytesMax = uncommittedBytesMax
         self.dice = Generator(seed: seed)
         self.members = (0..<count).map {
             GroupMember(id: UInt64($0 + 1), name: "n\($0)")
@@ -111,17 +112,18 @@ final class MachineGroup {
         member.waiting = []
         member.leases = []
         var options = Options(id: member.id)
-        options.electionTicks = 25
+        options.uncommittedBytesMax = self.uncommittedBytesMax
         var start = Start(configuration: Configuration(voters: self.members.map(\.id)))
         start.hardState = member.hardState
         start.entries = member.entries
         start.hardState.commit = min(start.hardState.commit, UInt64(member.entries.count))
         var known: [LogEntry] = []
         for entry in member.entries where !entry.data.isEmpty {
-            if let logged = try? LogEntry(
-                index: entry.index, term: entry.term, bytes: entry.data)
-            {
-                known.append(logged)
+            do {
+                known.append(
+                    try LogEntry(index: entry.index, term: entry.term, bytes: entry.data))
+            } catch {
+                Issue.record("what a member wrote cannot be read: \(error)")
             }
         }
         let stamp = known.last?.stamp ?? .zero
@@ -161,6 +163,8 @@ final class MachineGroup {
         }
     }
 
+    var clocks: Clocks { Clocks(now: self.now, wall: WallTime(milliseconds: 0)) }
+
     var leader: Int? {
         self.members.indices.filter {
             self.members[$0].isAlive && self.members[$0].machine.isReadyLeader
@@ -192,7 +196,7 @@ final class MachineGroup {
     private func tickMember(_ place: Int) {
         let member = self.members[place]
         member.machine.tick(random: self.dice.next())
-        member.machine.keepSessions(now: self.now)
+        member.machine.keepSessions(at: self.clocks)
         member.machine.retryCommands()
         if member.machine.session == .none, !member.isOpening {
             member.isOpening = true
@@ -206,7 +210,7 @@ final class MachineGroup {
         }
         if member.machine.mayLookForWork {
             let work = member.machine.nextWork(at: self.now, limit: 100)
-            member.machine.propose(work: work)
+            member.machine.propose(work: work, at: self.clocks)
         }
     }
 
@@ -254,10 +258,10 @@ final class MachineGroup {
         let from = self.members[one.from].id
         switch one.load {
         case .agreement(let bytes):
-            try? member.machine.step(bytes)
+            #expect(throws: Never.self) { try member.step(bytes) }
         case .post(.forward(_, let command)):
             #expect(throws: Never.self) {
-                try member.receive(command, from)
+                try member.receive(command, from, self.clocks)
             }
         case .post(.declined): member.machine.commandsMayBeLost()
         case .post(.renew(_, let session, let sentAt)):
@@ -276,7 +280,7 @@ final class MachineGroup {
         var actions: [Replica.Action] = []
         while true {
             actions = []
-            member.machine.turn(&actions, now: self.now, wall: WallTime(milliseconds: 0))
+            member.machine.turn(&actions, at: self.clocks)
             var posts: [Post] = []
             member.machine.takePosts(&posts)
             for post in posts { self.send(.post(post), from: place, to: post.to) }
@@ -306,7 +310,15 @@ final class MachineGroup {
         let member = self.members[place]
         let session = member.machine.session
         var effects: [Effect] = []
-        guard let applied = try? member.machine.apply(entry, effects: &effects) else { return }
+        let result: (entry: LogEntry, result: CommandResult)?
+        do {
+            result = try member.machine.apply(entry, effects: &effects)
+        } catch {
+            Issue.record("what is committed cannot be read: \(error)")
+            return
+        }
+        // The first entry of a term has no command.
+        guard let applied = result else { return }
         if let origin = applied.entry.command.origin, origin.session == session {
             let tag = Tag(session: origin.session, sequence: origin.sequence)
             if self.results[tag] == nil { self.results[tag] = applied.result }
@@ -351,7 +363,6 @@ final class MachineGroup {
         guard member.isAlive, let tag = member.machine.drawTag() else { return nil }
         #expect(member.submit(tag, action))
         member.waiting.append(GroupMember.Waiting(tag: tag, action: action))
-        self.submitted[tag] = place
         return tag
     }
 

@@ -120,6 +120,36 @@ struct MachineGroupTests {
         #expect(group.members[leader].totals.deferred == 0)
     }
 
+    @Test(arguments: [1, 3])
+    func `what finds no room in the log waits for it, and is done once`(count: Int) throws {
+        let group = MachineGroup(count, seed: 6, uncommittedBytesMax: 400)
+        group.run(.seconds(20)) {
+            group.leader != nil && group.members.allSatisfy { $0.session != .none }
+        }
+        var tags: [Tag] = []
+        for number in 0..<40 {
+            tags.append(try #require(group.enqueue(number % count, to: "d.test")))
+        }
+        group.run(.seconds(10)) { tags.allSatisfy { group.results[$0] != nil } }
+        for tag in tags { #expect(group.results[tag] == .enqueued(recipients: 1)) }
+        #expect(group.members[0].messageCount == 40)
+    }
+
+    @Test func `what a leader proposes is stamped when it is proposed, however long it rested`()
+        throws
+    {
+        let group = MachineGroup(1, seed: 1)
+        group.run(.seconds(20)) { group.members[0].session != .none }
+        // Nothing happens meanwhile, not even a tick.
+        group.now = group.now + .seconds(50)
+        let member = group.members[0]
+        let due = member.machine.queueTime(at: group.now)
+        let index = member.machine.propose(Command(.tick), at: group.clocks)
+        #expect(index != nil)
+        group.run(.milliseconds(50)) { member.machine.queue.time >= due }
+        #expect(member.machine.queue.time == due)
+    }
+
     @Test(arguments: 1...12 as ClosedRange<UInt64>)
     func `under kills and cuts every answer is kept and no final dot goes twice at once`(
         seed: UInt64

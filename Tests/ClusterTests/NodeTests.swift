@@ -204,12 +204,13 @@ struct NodeTests {
         let open = OpenSession(
             node: "b", incarnation: Incarnation(raw: 7), boot: 1, nonce: 1, credit: 1,
             replayed: true, delivers: true)
+        node.node.onLoop { $0.proposeAsLeader(Command(.openSession(open))) }
+        // What is accepted behind it tells that it is applied.
+        _ = try await rig.send(node, on: rig.loop(0), content: [])
         await withCheckedContinuation { continuation in
             node.node.onLoop { node in
-                node.proposeAsLeader(Command(.openSession(open))) { _ in
-                    node.renew()
-                    continuation.resume()
-                }
+                node.renew()
+                continuation.resume()
             }
         }
         #expect(node.desk.dotGuard == LeaseClock.guardTime)

@@ -33,18 +33,10 @@ struct Courier {
     private var factsSent = 0
     private var isOpeningSent = false
 
-    /// Commands without a result.
-    var count: Int { self.items.count + self.facts.count + (self.opening == nil ? 0 : 1) }
-
-    /// The command with this number, if it has no result yet.
-    func command(_ number: UInt64) -> Command? { self.items[number] }
-
     mutating func add(_ command: Command, number: UInt64) {
         self.items.insert(command, at: number)
         self.unsent.append(number)
     }
-
-    mutating func add(fact command: Command) { self.facts.append(command) }
 
     mutating func open(_ command: Command) {
         self.opening = command
@@ -69,21 +61,28 @@ struct Courier {
     }
 
     /// The next command to hand over: facts of old sessions first, then the new session, so that
-    /// what is known of old leases is in the log before anybody is given them.
+    /// what is known of old leases is in the log before anybody is given them. It stays the next
+    /// one until `handedOver`.
     mutating func next() -> Command? {
         guard self.way != .none else { return nil }
-        if self.factsSent < self.facts.count {
-            self.factsSent += 1
-            return self.facts[self.factsSent - 1]
-        }
-        if let opening, !self.isOpeningSent {
-            self.isOpeningSent = true
-            return opening
-        }
-        while let number = self.unsent.popFirst() {
+        if self.factsSent < self.facts.count { return self.facts[self.factsSent] }
+        if let opening, !self.isOpeningSent { return opening }
+        while let number = self.unsent.first {
             if let command = self.items[number] { return command }
+            _ = self.unsent.popFirst()
         }
         return nil
+    }
+
+    /// What `next` gave is on its way.
+    mutating func handedOver() {
+        if self.factsSent < self.facts.count {
+            self.factsSent += 1
+        } else if self.opening != nil, !self.isOpeningSent {
+            self.isOpeningSent = true
+        } else {
+            _ = self.unsent.popFirst()
+        }
     }
 
     /// The command of the own session with this number has its result.

@@ -43,9 +43,8 @@ package struct NodeMachine: ~Copyable {
     var posts: [Post] = []
     /// Commands may have been lost on their way.
     var isStalled = false
-    /// The last reading of the clock.
-    var now = Instant.zero
-    var wall = WallTime(milliseconds: 0)
+    /// The last reading.
+    var clocks = Clocks(now: .zero, wall: WallTime(milliseconds: 0))
 
     /// - Parameters:
     ///   - queue: the state at `start.applied`.
@@ -133,11 +132,17 @@ package struct NodeMachine: ~Copyable {
     /// Puts a command into the log of this node, which leads.
     ///
     /// - Returns: its index; nil: this node does not lead, or takes nothing now.
-    package mutating func propose(_ command: Command) -> UInt64? {
+    package mutating func propose(_ command: Command, at clocks: Clocks) -> UInt64? {
+        self.clocks = clocks
+        return self.propose(command)
+    }
+
+    /// The same at the last reading of the clocks, which is this event's.
+    mutating func propose(_ command: Command) -> UInt64? {
         guard self.replica.raft.role == .leader else { return nil }
         let entry = LogEntry(
             index: self.replica.raft.lastIndex + 1, term: self.term,
-            stamp: self.clock.stamp(at: self.now), wall: self.wall, command: command)
+            stamp: self.clock.stamp(at: self.clocks.now), wall: self.clocks.wall, command: command)
         do {
             self.writer.bytes.removeAll(keepingCapacity: true)
             entry.encode(into: &self.writer)
@@ -156,11 +161,8 @@ package struct NodeMachine: ~Copyable {
     package mutating func campaign() { self.replica.campaign() }
 
     /// Appends what is to be done now. Commands that wait go into the log, or to the leader.
-    package mutating func turn(
-        _ actions: inout [Replica.Action], now: Instant, wall: WallTime
-    ) {
-        self.now = now
-        self.wall = wall
+    package mutating func turn(_ actions: inout [Replica.Action], at clocks: Clocks) {
+        self.clocks = clocks
         self.sendCommands()
         self.replica.turn(&actions)
     }
@@ -185,7 +187,7 @@ package struct NodeMachine: ~Copyable {
         let logged = try self.command(of: entry)
         self.applied = entry.position
         guard let logged else { return nil }
-        self.clock.observe(logged.stamp, at: self.now)
+        self.clock.observe(logged.stamp, at: self.clocks.now)
         // What only the leader of one term may author dies with the term.
         if let term = logged.command.leaderTerm, term != entry.term {
             return (logged, .refused(.unknown))
@@ -197,7 +199,7 @@ package struct NodeMachine: ~Copyable {
         self.keeper.applied(entry.index)
         for place in from..<effects.count {
             switch effects[place] {
-            case .sessionOpened(let id): self.keeper.opened(id, now: self.now)
+            case .sessionOpened(let id): self.keeper.opened(id, now: self.clocks.now)
             case .sessionClosed(let id): self.closed(id)
             case .leased, .reportLeased, .leaseEnded, .messageFinished, .possibleDuplicates,
                 .recipientsFailed:
@@ -264,7 +266,8 @@ package struct NodeMachine: ~Copyable {
     }
 
     /// Proposes what `nextWork` gave.
-    package mutating func propose(work: [Command]) {
+    package mutating func propose(work: [Command], at clocks: Clocks) {
+        self.clocks = clocks
         for command in work {
             if let index = self.propose(command) { self.workUpTo = index }
         }

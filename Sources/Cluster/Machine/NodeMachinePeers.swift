@@ -80,26 +80,28 @@ extension NodeMachine {
         } else {
             self.courier.turn(to: leader == .none ? .none : .leader(leader, term: self.term))
         }
-        while let command = self.courier.next() { self.hand(command) }
+        while let command = self.courier.next(), self.hand(command) { self.courier.handedOver() }
     }
 
-    private mutating func hand(_ command: Command) {
+    /// - Returns: false: there is no room now. There is when something has been committed, and that
+    ///   brings a turn.
+    private mutating func hand(_ command: Command) -> Bool {
         switch self.courier.way {
-        case .none: return
-        case .own:
-            // Refused for want of room: the next tick brings it again.
-            if self.propose(command) == nil { self.commandsMayBeLost() }
+        case .none: return false
+        case .own: return self.propose(command) != nil
         case .leader(let leader, term: _):
             var writer = ByteWriter(capacity: 512)
             command.encode(into: &writer)
             self.posts.append(.forward(to: leader, command: writer.bytes))
+            return true
         }
     }
 
     /// A command of a peer, for this node's log.
     package mutating func receiveCommand(
-        _ bytes: [UInt8], from peer: MemberID
+        _ bytes: [UInt8], from peer: MemberID, at clocks: Clocks
     ) throws(PeerError) {
+        self.clocks = clocks
         let command: Command
         do {
             command = try Self.command(bytes)
@@ -200,7 +202,9 @@ extension NodeMachine {
     }
 
     /// The leader's care for the sessions, with each tick: silence ends them.
-    package mutating func keepSessions(now: Instant) {
+    package mutating func keepSessions(at clocks: Clocks) {
+        self.clocks = clocks
+        let now = clocks.now
         guard self.isReadyLeader else {
             self.keeper.end()
             return
@@ -208,7 +212,6 @@ extension NodeMachine {
         if self.keeper.term != self.term {
             self.keeper.begin(term: self.term, self.queue.openSessions, now: now)
         }
-        self.now = now
         self.answerRenewals()
         self.askForProof()
         // Alone nobody else could be given its leases (Docs/Decisions/0006).

@@ -6,6 +6,18 @@
 package import MailQueue
 package import Primitives
 
+/// What a driver reads when something happens.
+package struct Clocks: Equatable, Sendable {
+    /// CLOCK_BOOTTIME.
+    package var now: Instant
+    /// For people, and for going on after a full stop.
+    package var wall: WallTime
+    package init(now: Instant, wall: WallTime) {
+        self.now = now
+        self.wall = wall
+    }
+}
+
 /// The leader's stamp for log entries.
 package struct QueueClock: Sendable {
     /// The longest step between two entries: a machine that slept does not expire mail at once.
