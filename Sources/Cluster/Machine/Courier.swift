@@ -23,8 +23,10 @@ struct Courier {
     private(set) var way = Way.none
     /// Commands of the own session by number.
     private var items = NumberedRing<Command>(capacity: 256)
-    /// Numbers that were not handed out on this way.
-    private var unsent = RingBuffer<UInt64>(capacity: 256)
+    /// Numbers up to here were handed out on this way, but for `late` ones.
+    private var handed: UInt64 = 0
+    /// Numbers below that came after them: their bodies took longer.
+    private var late: [UInt64] = []
     /// The own OpenSession that has no result.
     private var opening: Command?
     /// Facts of sessions that are closed, in their order.
@@ -35,7 +37,7 @@ struct Courier {
 
     mutating func add(_ command: Command, number: UInt64) {
         self.items.insert(command, at: number)
-        self.unsent.append(number)
+        if number <= self.handed { self.late.append(number) }
     }
 
     mutating func open(_ command: Command) {
@@ -52,10 +54,8 @@ struct Courier {
 
     /// What was handed out may not have arrived.
     mutating func sendAgain() {
-        while self.unsent.popFirst() != nil {}
-        for number in self.items.numbers where self.items[number] != nil {
-            self.unsent.append(number)
-        }
+        self.handed = 0
+        self.late = []
         self.factsSent = 0
         self.isOpeningSent = false
     }
@@ -67,9 +67,15 @@ struct Courier {
         guard self.way != .none else { return nil }
         if self.factsSent < self.facts.count { return self.facts[self.factsSent] }
         if let opening, !self.isOpeningSent { return opening }
-        while let number = self.unsent.first {
+        while let number = self.late.first {
             if let command = self.items[number] { return command }
-            _ = self.unsent.popFirst()
+            self.late.removeFirst()
+        }
+        let numbers = self.items.numbers
+        self.handed = max(self.handed, numbers.lowerBound - 1)
+        while self.handed + 1 < numbers.upperBound {
+            if let command = self.items[self.handed + 1] { return command }
+            self.handed += 1
         }
         return nil
     }
@@ -80,8 +86,10 @@ struct Courier {
             self.factsSent += 1
         } else if self.opening != nil, !self.isOpeningSent {
             self.isOpeningSent = true
+        } else if !self.late.isEmpty {
+            self.late.removeFirst()
         } else {
-            _ = self.unsent.popFirst()
+            self.handed += 1
         }
     }
 
@@ -107,7 +115,8 @@ struct Courier {
             if let command = self.items[number], command.isFact { self.facts.append(command) }
         }
         self.items.removeAll()
-        while self.unsent.popFirst() != nil {}
+        self.handed = 0
+        self.late = []
     }
 }
 

@@ -231,6 +231,7 @@ package struct NodeMachine: ~Copyable {
             self.courier.opened()
             self.opening = result
             guard case .sessionOpened(let id) = result, id != self.session else { return }
+            invariant(self.session == .none, "a process opens a session when it has none")
             self.session = id
             self.nextSequence = 1
             self.acknowledgements = Acknowledgements()

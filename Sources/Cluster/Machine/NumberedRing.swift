@@ -68,5 +68,6 @@ struct NumberedRing<Value> {
     mutating func removeAll() {
         while self.places.popFirst() != nil {}
         self.count = 0
+        self.first = 1
     }
 }
