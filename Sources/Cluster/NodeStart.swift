@@ -61,7 +61,7 @@ extension RunningNode {
             (storage, recovery) = try Storage.open(
                 directory: settings.node.data, node: settings.node.name,
                 incarnation: Incarnation(raw: Secrets.randomWord() | 1),
-                cluster: ClusterID(raw: Secrets.randomWord() | 1), options: options)
+                cluster: ClusterID(new: settings, random: Secrets.randomWord()), options: options)
         } catch {
             throw .storage(error)
         }
@@ -94,6 +94,42 @@ extension RunningNode {
     }
 }
 
+extension ClusterID {
+    /// Of a directory that is made now: several seeds found their cluster together (`Founding`), a
+    /// node without others is one by itself.
+    init(new settings: Settings, random: UInt64) {
+        let isFoundedLater = (settings.cluster?.seeds.count ?? 0) > 1
+        self.init(raw: isFoundedLater ? 0 : random | 1)
+    }
+}
+
+extension Recovery {
+    /// The configuration in front of the log's first entry: of no members, if there is no cluster.
+    var firstConfiguration: Configuration {
+        if let founding = self.founding { return founding.configuration }
+        let isAlone = self.identity.cluster.raw != 0
+        return Configuration(voters: isAlone ? [self.identity.incarnation] : [])
+    }
+
+    /// What the founding of a cluster, or the way into one, starts from.
+    ///
+    /// - Parameter random: drawn in this start.
+    func founding(random: UInt64) -> Founding.Own {
+        Founding.Own(
+            name: self.identity.node, incarnation: self.identity.incarnation,
+            boot: self.identity.boot, cluster: self.identity.cluster, record: self.founding,
+            hasLog: self.log.base != .zero || !self.log.entries.isEmpty,
+            draw: ClusterID(raw: random | 1))
+    }
+}
+
+extension SeedList {
+    init(_ cluster: Settings.Cluster) {
+        self.init(
+            cluster.seeds.map { Seed(name: $0.name, address: $0.endpoint.description) })
+    }
+}
+
 /// What the last process left.
 private struct Restored: ~Copyable {
     var queue: MailQueue
@@ -107,8 +143,7 @@ private struct Restored: ~Copyable {
         let queue = try Self.checkpointed(recovery)
         var newest = try recovery.checkpoint.map { try NodeMeta.decode($0.meta).0 }
         var log = recovery.log
-        log.configuration =
-            newest?.configuration ?? Configuration(voters: [recovery.identity.incarnation])
+        log.configuration = newest?.configuration ?? recovery.firstConfiguration
         var known: [LogEntry] = []
         for entry in log.entries where entry.kind == .normal && !entry.data.isEmpty {
             known.append(

@@ -17,6 +17,8 @@ package struct FileFault: Error, Equatable, Sendable {
         self.errno = errno
     }
     package var isFull: Bool { self.errno == ENOSPC || self.errno == EDQUOT }
+    /// A file is larger than whoever reads it takes.
+    package var isTooLarge: Bool { self.errno == EFBIG }
     package var storageError: StorageError {
         .io(operation: self.operation, path: self.path, errno: self.errno)
     }

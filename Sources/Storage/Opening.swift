@@ -10,7 +10,10 @@ import Spool
 
 /// What a start found.
 package struct Recovery: Sendable {
+    /// With the cluster of `founding`, if there is one.
     package var identity: NodeIdentity
+    /// Nil: a cluster of one, or none yet (`identity.cluster` is 0).
+    package var founding: FoundingRecord?
     /// Nil: there was never one.
     package var checkpoint: CheckpointMeta?
     /// The log behind the checkpoint, all of it durable; without the configuration, which the
@@ -25,10 +28,12 @@ package struct Recovery: Sendable {
     private let rows: CheckpointFile
 
     init(
-        identity: NodeIdentity, checkpoint: CheckpointMeta?, replay: JournalReplay,
-        log: Start, damage: [Damage], bodies: Int, isNew: Bool, rows: CheckpointFile
+        identity: NodeIdentity, founding: FoundingRecord?, checkpoint: CheckpointMeta?,
+        replay: JournalReplay, log: Start, damage: [Damage], bodies: Int, isNew: Bool,
+        rows: CheckpointFile
     ) {
         self.identity = identity
+        self.founding = founding
         self.checkpoint = checkpoint
         self.log = log
         self.notes = replay.notes
@@ -106,10 +111,11 @@ struct Opening {
         try self.files.makeDirectory(self.directory + "/bodies")
         try self.files.syncDirectory(self.directory)
         let rows = CheckpointFile(directory: self.directory)
-        let (identity, isNew) = try IdentityFile(directory: self.directory, files: self.files)
+        let file = FoundingFile(directory: self.directory, files: self.files)
+        var (identity, isNew) = try IdentityFile(directory: self.directory, files: self.files)
             .countUp(
                 node: node, incarnation: incarnation, cluster: cluster,
-                hasData: self.files.exists(rows.path)
+                hasData: file.exists || self.files.exists(rows.path)
                     || self.files.list(pool.journal).contains { $0.hasSuffix(".seg") })
         _ = try pool.fillReserve()
         let connection = try self.openCheckpoint(rows, pool)
@@ -130,6 +136,8 @@ struct Opening {
             throw StorageError.otherNode(found: last.node, expected: identity.node)
         }
         let log = try self.start(replay, pool)
+        let founding = try identity.join(
+            file, hasLog: log.hardState != .empty || log.base != .zero || !log.entries.isEmpty)
         self.seal(found, replay, pool)
         let writer = JournalWriter(
             pool: pool, bodies: bodies,
@@ -146,12 +154,13 @@ struct Opening {
                 pool: pool, bodies: bodies,
                 lanes: Lanes(options: self.options, boot: identity.boot),
                 clerk: Clerk(file: rows, connection: connection, pool: pool), old: old,
-                writer: writer, identity: identity, lockFile: lock,
+                writer: writer, identity: identity, founding: founding, lockFile: lock,
                 checkpointed: checkpoint?.appliedIndex ?? 0))
         return (
             storage,
             Recovery(
-                identity: identity, checkpoint: checkpoint, replay: replay, log: log,
+                identity: identity, founding: founding, checkpoint: checkpoint, replay: replay,
+                log: log,
                 damage: damage, bodies: bodies.count, isNew: isNew, rows: rows)
         )
     }

@@ -24,7 +24,7 @@ package final class Storage: Sendable {
     ///
     /// - Parameters:
     ///   - incarnation: drawn at random; used if the directory is made now.
-    ///   - cluster: likewise.
+    ///   - cluster: likewise; 0: it has none until `keepFounding`.
     package static func open(
         directory: String, node: NodeName, incarnation: Incarnation, cluster: ClusterID,
         options: StorageOptions = StorageOptions(), files: any FileSystem = DiskFiles()
@@ -180,6 +180,15 @@ package final class Storage: Sendable {
         answer: @escaping @Sendable (CheckpointAnswer) -> Void
     ) {
         self.core.clerk.checkpoint(rows, last, answer)
+    }
+
+    /// Keeps the founding record: synced when it returns. Blocks: not on an event loop. The same
+    /// record again does nothing; another one is a fault of the caller.
+    ///
+    /// - Throws: `.full` if there is no space, not even in the reserve: nothing is kept, it may be
+    ///   tried again. Any other error is final, and told by `fault` as well.
+    package func keepFounding(_ record: FoundingRecord) throws(StorageError) {
+        try self.core.keepFounding(record)
     }
 
     /// Numbers for metrics and status.

@@ -2,6 +2,7 @@
 
 import Glibc
 import Primitives
+import Raft
 import Spool
 import Synchronization
 
@@ -13,6 +14,10 @@ final class StorageCore: @unchecked Sendable {
         var events: StorageEvents?
         var isClosed = false
         var faulted = false
+    }
+    private struct KeptFounding {
+        var record: FoundingRecord?
+        var hasFailed = false
     }
     private struct Space {
         var free = 0
@@ -27,6 +32,8 @@ final class StorageCore: @unchecked Sendable {
     let identity: NodeIdentity
     private let old: OldFiles
     private let writer: JournalWriter
+    /// Held while it is written: one at a time, one at all.
+    private let founding: Monitor<KeptFounding>
     private let lockFile: Int32
     private let running = Monitor(Running())
     private let space = Monitor(Space())
@@ -35,7 +42,8 @@ final class StorageCore: @unchecked Sendable {
 
     init(
         pool: SegmentPool, bodies: Bodies, lanes: Lanes, clerk: Clerk, old: OldFiles,
-        writer: JournalWriter, identity: NodeIdentity, lockFile: Int32, checkpointed: UInt64
+        writer: JournalWriter, identity: NodeIdentity, founding: FoundingRecord?, lockFile: Int32,
+        checkpointed: UInt64
     ) {
         self.pool = pool
         self.bodies = bodies
@@ -44,6 +52,7 @@ final class StorageCore: @unchecked Sendable {
         self.old = old
         self.writer = writer
         self.identity = identity
+        self.founding = Monitor(KeptFounding(record: founding))
         self.lockFile = lockFile
         self.reader = Reader(bodies: bodies, files: pool.files)
         self.checkpointedIndex = Atomic(checkpointed)
@@ -96,6 +105,39 @@ final class StorageCore: @unchecked Sendable {
             return r.faulted ? nil : r.events
         }
         events?.fault(error)
+    }
+
+    func keepFounding(_ record: FoundingRecord) throws(StorageError) {
+        try self.founding.withLock { kept throws(StorageError) in
+            if kept.hasFailed { throw .closed }
+            if let held = kept.record {
+                invariant(held == record, "a node takes one founding, ever")
+                return
+            }
+            let own = self.identity.cluster
+            invariant(own.raw == 0 || own == record.cluster, "a node has one cluster, ever")
+            do throws(FileFault) {
+                try self.writeFounding(record)
+            } catch {
+                if error.isFull { throw .full(path: error.path) }
+                // Whether it is on the disk is not known: nothing may be promised any more.
+                kept.hasFailed = true
+                self.fault(error.storageError)
+                throw error.storageError
+            }
+            kept.record = record
+        }
+    }
+
+    private func writeFounding(_ record: FoundingRecord) throws(FileFault) {
+        let file = FoundingFile(directory: self.pool.directory, files: self.pool.files)
+        while true {
+            do throws(FileFault) {
+                return try file.write(record)
+            } catch {
+                guard error.isFull, try self.pool.releaseReserve() else { throw error }
+            }
+        }
     }
 
     func checkpointed(_ meta: CheckpointMeta) {

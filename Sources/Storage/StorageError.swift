@@ -13,6 +13,9 @@ package enum StorageError: Error, Equatable, Sendable {
     case unknownFormat(file: String)
     /// The identity file is damaged, or missing next to data.
     case identityDamaged(file: String)
+    /// The founding record is damaged, of another cluster than the rest of the directory, or
+    /// missing next to a log.
+    case foundingDamaged(file: String)
     /// Log entries or hard state that were acknowledged are damaged.
     case quarantined(file: String, offset: Int, what: StaticLabel)
     /// The checkpoint cannot be read or is not the one that was written.
@@ -31,6 +34,7 @@ package enum StorageError: Error, Equatable, Sendable {
         case .otherNode: "storage_other_node"
         case .unknownFormat: "storage_unknown_format"
         case .identityDamaged: "storage_identity_damaged"
+        case .foundingDamaged: "storage_founding_damaged"
         case .quarantined: "storage_quarantined"
         case .checkpointDamaged: "storage_checkpoint_damaged"
         case .full: "storage_full"
@@ -52,6 +56,10 @@ package enum StorageError: Error, Equatable, Sendable {
         case .identityDamaged(let file):
             "\(file) is damaged or missing while there is data next to it. Restore the file from a"
                 + " copy of this directory, or move the directory away and start empty."
+        case .foundingDamaged(let file):
+            "\(file), which says what cluster this node belongs to, is damaged or missing. Restore"
+                + " it from a copy of this directory. Else check the disk, move the data directory"
+                + " away (keep it) and start this node empty: it joins its cluster again."
         case .quarantined(let file, let offset, let what):
             "\(file) is damaged at byte \(offset): \(what.text) that had been acknowledged. Check"
                 + " the disk. Move the data directory away (keep it) and start this node empty."
