@@ -40,6 +40,16 @@ package final class BodySource: Sendable {
         self.more = more
     }
 
+    /// A body that is in memory and was checked.
+    init(whole: MessageBody) {
+        let content = whole.parts.dropFirst().reduce(into: ByteBuffer()) {
+            $0.writeImmutableBuffer($1)
+        }
+        self.head = whole.parts[0]
+        self.byteCount = whole.byteCount
+        self.more = { answer in answer(.success(BodyPiece(bytes: content, isLast: true))) }
+    }
+
     /// The next piece, on `loop`. One request at a time, and none behind the last piece.
     package func next(
         on loop: any EventLoop,

@@ -249,39 +249,3 @@ package final class ClusterView: Sendable {
         return try result.get()
     }
 }
-
-extension Node {
-    func status() -> ClusterStatus {
-        let counts = self.machine.queue.counts
-        let now = self.machine.queueTime(at: SystemClock.bootTime())
-        let disk = self.storage.statistics()
-        let state: ClusterStatus.Node.State =
-            switch self.phase {
-            case .starting, .opening: .starting
-            case .ready: .ready
-            case .stopping, .stopped: .stopping
-            }
-        let own = ClusterStatus.Node(
-            name: self.identity.node, role: "voter", state: state, isLeader: true,
-            lag: self.machine.backlog, applied: self.machine.applied.index,
-            leases: counts.leased,
-            sessionsIn: self.shared.sessionsIn.load(ordering: .relaxed),
-            sessionsOut: self.shared.connectionsOut.load(ordering: .relaxed),
-            diskFreeRatio: Double(disk.freeBytes) / Double(max(1, disk.totalBytes)),
-            seenMilliseconds: 0)
-        let queue = ClusterStatus.Queue(
-            messages: counts.messages, recipients: counts.recipients, due: counts.due,
-            leased: counts.leased, deferred: counts.deferred, held: counts.held,
-            storedBytes: counts.storedBytes, originalBytes: counts.originalBytes,
-            oldestSeconds: counts.oldest.map { (now - $0).inMilliseconds / 1000 })
-        return ClusterStatus(
-            clusterName: "", clusterID: self.identity.cluster,
-            health: self.alarms.isEmpty ? .healthy : .degraded, canLose: 0,
-            leader: self.identity.node, term: self.machine.term, nodes: [own],
-            queue: self.phase == .starting ? nil : queue,
-            rates: ClusterStatus.Rates(
-                accepted: self.rates.accepted.perSecond, delivered: self.rates.delivered.perSecond,
-                deferred: self.rates.deferred.perSecond, bounced: self.rates.bounced.perSecond),
-            possibleDuplicates: self.machine.queue.totals.possibleDuplicates, alarms: self.alarms)
-    }
-}

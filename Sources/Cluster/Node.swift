@@ -11,6 +11,7 @@ package import Logging
 import MailQueue
 package import NIOCore
 import Networking
+import OpenSSL
 package import Primitives
 import Raft
 import SMTP
@@ -30,6 +31,12 @@ package final class Node: @unchecked Sendable {
     /// This node alone: the placement of what it accepts.
     let holders: [Holder]
     let delivers: Bool
+    /// Of a cluster of several nodes.
+    let isSeveral: Bool
+    let clusterName: String
+    /// Founders, and this node's place among them.
+    let seedCount: Int
+    let seedPlace: Int?
     let credit: UInt32
     let commitTimeout: Duration
     let shared = Shared()
@@ -44,6 +51,36 @@ package final class Node: @unchecked Sendable {
     var actions: [Replica.Action] = []
     var isTurning = false
     var isTurnPlanned = false
+    // Among others; all empty for a node alone.
+    /// Nil: a cluster of one.
+    var mesh: PeerMesh?
+    var directory = PeerDirectory()
+    var founding: Founding?
+    var seeds: SeedList?
+    /// As the disk had it at the start.
+    var foundingOwn: Founding.Own?
+    /// Where peers reach this node.
+    var peerPort = 0
+    var saidWorks = false
+    /// None before it is founded.
+    var cluster: ClusterID
+    /// Counts sessions that are opened in this process, too.
+    var boot: BootNumber
+    var posts: [Post] = []
+    var generator: Generator
+    /// Bodies of ours that are not on R disks.
+    var placings: [Tag: Placing] = [:]
+    /// Ascending by position.
+    var bodyWaits = RingBuffer<BodyWait>()
+    var incoming: [IncomingStream] = []
+    var senders: [BodySender] = []
+    var nextStream: UInt64 = 0
+    var fetches: [UInt64: Fetch] = [:]
+    var nextFetch: UInt64 = 0
+    /// Another session of this process is being opened.
+    var isReopening = false
+    /// Since when there is no leader; nil: there is one.
+    var leaderlessSince: Instant?
     var effects: [Effect] = []
     var taker: (any LeaseTaker)?
     var recentBodies = RecentBodies()
@@ -60,7 +97,7 @@ package final class Node: @unchecked Sendable {
     var lostBodies: Set<Tag> = []
     var quota: QueueQuota
     /// Called once, when the node is ready.
-    var whenReady: (() -> Void)?
+    var whenReady: ((Result<Void, any Error>) -> Void)?
 
     package enum Phase: Equatable, Sendable { case starting, opening, ready, stopping, stopped }
 
@@ -130,12 +167,19 @@ package final class Node: @unchecked Sendable {
         self.identity = identity
         self.holders = [Holder(node: identity.node, incarnation: identity.incarnation)]
         self.delivers = settings.delivery.enabled
+        self.isSeveral = settings.isSeveral
+        self.clusterName = settings.cluster?.name ?? ""
+        self.seedCount = settings.cluster?.seeds.count ?? 1
+        self.seedPlace = settings.cluster?.seeds.firstIndex { $0.name == settings.node.name }
         self.credit = UInt32(clamping: 2 * settings.delivery.connections)
         self.commitTimeout = settings.cluster?.commitTimeout ?? .seconds(30)
         self.clusterSettings = clusterSettings
         self.quota = QueueQuota(settings.relay)
         self.machine = machine
         self.logger = logger
+        self.cluster = identity.cluster
+        self.boot = identity.boot
+        self.generator = Generator(seed: Secrets.randomWord())
         self.shared.connectionsPerDestination.store(
             settings.delivery.connectionsPerDestination, ordering: .relaxed)
     }

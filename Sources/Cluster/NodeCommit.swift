@@ -76,6 +76,7 @@ extension Node {
             _ = self.stores.popFirst()
         }
         if let ticket { self.machine.stored(upTo: ticket) }
+        self.bodiesDurable(upTo: durable)
         self.turn()
         self.dispatch()
     }
@@ -91,7 +92,9 @@ extension Node {
             if self.actions.isEmpty { break }
             for action in self.actions { self.carryOut(action, &news) }
             self.machine.recycle(&self.actions)
+            self.doDuties()
         }
+        if self.mesh != nil { self.sendPosts() }
         self.machine.compact()
         self.checkQuota()
         self.isTurning = false
@@ -116,8 +119,9 @@ extension Node {
         case .apply(let entries, let applied):
             for entry in entries { self.apply(entry, &news) }
             self.machine.appliedAll(applied)
-        case .send: unreachable("a group of one has nobody to send to")
-        case .readable, .changed: return
+        case .send(let message): self.send(message)
+        case .readable(let read): self.machine.proved(read)
+        case .changed(let state): self.leaderChanged(state)
         }
     }
 
@@ -140,7 +144,7 @@ extension Node {
         } else {
             self.actOnEffects(&news)
         }
-        if self.phase == .opening, let result = self.machine.takeOpening() {
+        if self.phase == .opening || self.isReopening, let result = self.machine.takeOpening() {
             self.sessionOpened(result)
         }
         if session != .none, self.machine.session == .none { self.sessionClosed() }
@@ -190,6 +194,10 @@ extension Node {
                 self.rates.accepted.add()
                 if let body, self.delivers { self.recentBodies.insert(tag, body) }
             } else {
+                // Not a fault: the session was closed meanwhile, or a holder is a member no more.
+                self.logger.notice(
+                    "a message is refused by the queue",
+                    metadata: ["id": "\(tag.text)", "result": "\(result)"])
                 verdict = .refused(.noLeader)
             }
             if let bound = submission.body, let loop = submission.loop {

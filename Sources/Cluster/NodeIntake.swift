@@ -31,7 +31,7 @@ extension Node {
             return
         }
         let head = submission.head(tag)
-        let receipt = self.store(submission, tag: tag, head: head)
+        let (receipt, position) = self.store(submission, tag: tag, head: head)
         let message = Enqueue(
             envelope: submission.envelope, destinations: submission.destinations,
             receipt: receipt, acceptedAt: SystemClock.wallTime(),
@@ -40,12 +40,23 @@ extension Node {
         if self.delivers, !submission.pieces.isEmpty || submission.contentBytes == 0 {
             body = MessageBody(parts: [head] + submission.pieces)
         }
+        guard self.mesh == nil else {
+            self.place(
+                submission, tag: tag, message, head: head, memory: body, position: position)
+            return
+        }
         self.propose(tag, .enqueue(message), .submission(submission, body, tag))
     }
 
     /// Appends the body's end (for a small one: the whole) to the journal.
-    private func store(_ submission: Submission, tag: Tag, head: ByteBuffer) -> BodyReceipt {
+    ///
+    /// - Returns: what the Enqueue says of it, with this node as its only holder, and the position
+    ///   up to which the journal is to be durable for it.
+    private func store(
+        _ submission: Submission, tag: Tag, head: ByteBuffer
+    ) -> (BodyReceipt, position: UInt64) {
         let digest: BodyDigest
+        var position: UInt64 = 0
         let blockBytes: UInt64
         switch submission.content {
         case .whole(let whole):
@@ -53,7 +64,7 @@ extension Node {
             blockBytes = UInt64(whole.blocks.count)
             head.withUnsafeReadableBytes { head in
                 _ = whole.blocks.withUnsafeBytes { blocks in
-                    self.storage.appendBody(
+                    position = self.storage.appendBody(
                         tag: tag, head: head, blocks: blocks, blockCount: whole.blockCount,
                         contentBytes: submission.contentBytes, digest: digest)
                 }
@@ -61,22 +72,28 @@ extension Node {
         case .streamed(let streamed):
             digest = BodyDigest(streamed.digest)
             blockBytes = streamed.storedBytes
-            _ = head.withUnsafeReadableBytes { head in
-                self.storage.endStream(
+            head.withUnsafeReadableBytes { head in
+                position = self.storage.endStream(
                     streamed.stream, tag: tag, head: head, blockCount: streamed.blockCount,
                     contentBytes: submission.contentBytes, digest: digest)
             }
         }
         let headBytes = UInt64(head.readableBytes)
-        return BodyReceipt(
+        let receipt = BodyReceipt(
             originalBytes: submission.contentBytes + headBytes, storedBytes: blockBytes + headBytes,
             digest: digest, holders: self.holders)
+        return (receipt, position)
     }
 
     func refuse(_ submission: Submission, _ refusal: IntakeRefusal) {
         if case .streamed(let streamed) = submission.content {
             self.storage.abandon(streamed.stream)
         }
+        self.refuseVerdict(submission, refusal)
+    }
+
+    /// Tells who waits; the body has its end in the journal, or never had a beginning.
+    func refuseVerdict(_ submission: Submission, _ refusal: IntakeRefusal) {
         guard let bound = submission.body, let loop = submission.loop else { return }
         // Never inside `finish`: the session is still busy with its own action.
         loop.execute { bound.value.decide(.refused(refusal)) }
@@ -90,10 +107,16 @@ extension Node {
         guard let tag = self.machine.drawTag() else { return }
         let submission = self.reportSubmission(
             envelope: envelope, destinations: destinations, content: content, head: head)
-        let receipt = self.store(submission, tag: tag, head: head(tag))
+        let (receipt, position) = self.store(submission, tag: tag, head: head(tag))
         let message = Enqueue(
             envelope: envelope, destinations: destinations, receipt: receipt,
             acceptedAt: SystemClock.wallTime(), receivedFrom: "")
+        guard self.mesh == nil else {
+            self.place(
+                submission, tag: tag, message, head: head(tag), memory: nil, position: position,
+                report: report)
+            return
+        }
         self.propose(tag, .report(of: report, message: message), .nothing)
     }
 

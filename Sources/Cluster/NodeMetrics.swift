@@ -35,6 +35,18 @@ struct NodeMetrics: Sendable {
     /// The only copy of a message's body is lost.
     func bodyLost() { self.lost.increment() }
 
+    /// A message of a peer was dropped.
+    func peerError(_ why: StaticString) {
+        Counter(label: "posthouse_peer_errors_total", dimensions: [("cause", "\(why)")])
+            .increment()
+    }
+
+    /// Another node's founding, or its wish to join, is refused.
+    func foundingRefused(_ why: StaticString) {
+        Counter(label: "posthouse_founding_refusals_total", dimensions: [("cause", "\(why)")])
+            .increment()
+    }
+
     /// A batch of the journal was written and synced.
     func synced(in duration: Duration) { self.sync.recordNanoseconds(duration.inNanoseconds) }
 

@@ -25,6 +25,8 @@ package enum NodeStartError: Error {
     case storage(StorageError)
     /// What storage gave back whole is not what the queue wrote: a fault of ours.
     case state(CodecError)
+    /// The cluster's certificates or its port; the text says what to do.
+    case peers(String)
 
     package var remedy: String {
         switch self {
@@ -32,6 +34,7 @@ package enum NodeStartError: Error {
         case .state(let error):
             "The queue's state on disk cannot be read (\(error)). Keep the data directory and"
                 + " report this; start with an empty one."
+        case .peers(let text): text
         }
     }
 }
@@ -79,6 +82,13 @@ extension RunningNode {
             loop: loops.next(), storage: storage, identity: recovery.identity, settings: settings,
             clusterSettings: ClusterSettings(settings), machine: restored.machine(recovery),
             logger: logger)
+        if settings.isSeveral, let cluster = settings.cluster {
+            do {
+                try node.join(cluster, recovery)
+            } catch {
+                throw .peers("\(error)")
+            }
+        }
         for damage in recovery.damage {
             logger.warning(
                 "damage found at start",
@@ -98,8 +108,7 @@ extension ClusterID {
     /// Of a directory that is made now: several seeds found their cluster together (`Founding`), a
     /// node without others is one by itself.
     init(new settings: Settings, random: UInt64) {
-        let isFoundedLater = (settings.cluster?.seeds.count ?? 0) > 1
-        self.init(raw: isFoundedLater ? 0 : random | 1)
+        self.init(raw: settings.isSeveral ? 0 : random | 1)
     }
 }
 
@@ -190,10 +199,12 @@ private struct Restored: ~Copyable {
 }
 
 extension RunningNode {
-    /// Opens the session; returns when the node is ready to take mail.
-    package func start() async {
-        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
-            self.node.onLoop { $0.begin { continuation.resume() } }
+    /// Opens the session; returns when the node is ready to take mail. A node of several waits for
+    /// the others, and says so.
+    package func start() async throws {
+        try await withCheckedThrowingContinuation {
+            (continuation: CheckedContinuation<Void, any Error>) in
+            self.node.onLoop { $0.begin { continuation.resume(with: $0) } }
         }
     }
 
@@ -272,46 +283,89 @@ extension Node {
         if !self.alarms.contains(alarm) { self.alarms.append(alarm) }
     }
 
-    fileprivate func begin(_ ready: @escaping @Sendable () -> Void) {
+    fileprivate func begin(_ ready: @escaping @Sendable (Result<Void, any Error>) -> Void) {
         self.checkpoint.index = self.machine.applied.index
         self.checkpoint.madeAt = SystemClock.bootTime()
         self.whenReady = ready
+        guard self.mesh == nil else { return self.beginAmongOthers() }
         // Alone there is no other to wait for.
         self.machine.campaign()
         self.turn()
     }
 
-    /// After each turn: what is due as soon as somebody leads.
-    func goOn() {
-        if self.machine.isReadyLeader, self.dutiesDoneIn != self.machine.term {
-            self.dutiesDoneIn = self.machine.term
-            if self.machine.queue.settings != self.clusterSettings {
-                self.proposeAsLeader(Command(.settings(self.clusterSettings)))
-            }
+    /// A new leader's settings stand in front of all that it takes into the log: no message is
+    /// judged by the R of nobody.
+    func doDuties() {
+        guard self.machine.isReadyLeader, self.dutiesDoneIn != self.machine.term else { return }
+        self.dutiesDoneIn = self.machine.term
+        if self.machine.queue.settings != self.clusterSettings {
+            self.proposeAsLeader(Command(.settings(self.clusterSettings)))
         }
-        if self.phase == .starting, self.machine.isReadyLeader { self.openSession() }
     }
 
-    private func openSession() {
-        self.phase = .opening
+    /// After each turn: what is due as soon as somebody leads.
+    func goOn() {
+        guard self.phase == .starting || self.phase == .ready, self.machine.session == .none,
+            !self.isReopening
+        else { return }
+        // Alone the node has applied all that was there before; else its OpenSession comes behind
+        // all that, wherever the leader is.
+        if self.mesh == nil ? self.machine.isReadyLeader : self.machine.hasLeader {
+            self.phase == .starting ? self.openSession() : self.reopenSession()
+        }
+    }
+
+    /// The leader is another, or nobody.
+    func leaderChanged(_ state: SoftState) {
+        if state.leader == .none {
+            self.leaderlessSince = self.leaderlessSince ?? SystemClock.bootTime()
+        } else {
+            self.leaderlessSince = nil
+            self.clusterWorks()
+        }
+    }
+
+    /// The session has expired while the process lived on: another one is opened, with a boot
+    /// number above the last one's. What the old one had leased waits for its hold-down: an attempt
+    /// may still be on the wire.
+    private func reopenSession() {
+        self.isReopening = true
+        let loop = self.loop
+        self.storage.countBoot { boot in
+            loop.execute {
+                self.boot = boot
+                self.openSession(replayed: false)
+            }
+        }
+    }
+
+    private func openSession(replayed: Bool = true) {
+        if self.phase == .starting { self.phase = .opening }
         let open = OpenSession(
             node: self.identity.node, incarnation: self.identity.incarnation,
-            boot: self.identity.boot, nonce: Secrets.randomWord(), credit: self.credit,
-            replayed: true, delivers: self.delivers)
+            boot: self.boot, nonce: Secrets.randomWord(), credit: self.credit,
+            replayed: replayed, delivers: self.delivers)
         self.machine.openSession(open)
         self.planTurn()
     }
 
     /// The answer to the own OpenSession.
     func sessionOpened(_ result: CommandResult) {
+        self.isReopening = false
         guard case .sessionOpened = result else {
-            unreachable("the only node's session is refused: \(result)")
+            invariant(self.mesh != nil, "the only node's session is refused: \(result)")
+            self.sessionRefused(result)
+            return
+        }
+        guard self.phase == .opening else {
+            self.updateObstacle()
+            return
         }
         self.phase = .ready
         self.checkQuota()
-        self.startTimers()
+        if self.mesh == nil { self.startTimers() }
         self.updateObstacle()
-        self.whenReady?()
+        self.whenReady?(.success(()))
         self.whenReady = nil
     }
 
@@ -322,6 +376,23 @@ extension Node {
             self.answer(waiter.purpose, .refused(.sessionClosed))
         }
         self.waiters.removeAll()
+        self.endPlacings()
+        self.leaseClock.end()
+        self.shared.lapsesAt.store(0, ordering: .relaxed)
+        self.updateObstacle()
+    }
+
+    /// Another start of this disk has a session, with a boot number above ours: the disk was
+    /// copied, or rolled back.
+    private func sessionRefused(_ result: CommandResult) {
+        self.logger.error(
+            "this node's session is refused: its data directory was rolled back or copied",
+            metadata: [
+                "result": "\(result)",
+                "remedy": "Stop it; start it again with an empty data directory.",
+            ])
+        self.raise("session_refused")
+        self.isReopening = true
     }
 
     fileprivate func end(_ ended: @escaping @Sendable () -> Void) {
@@ -329,13 +400,15 @@ extension Node {
         self.updateObstacle()
         for timer in self.timers { timer.cancel() }
         self.wake?.cancel()
-        self.propose(
-            .closeSession,
-            .answer { _ in
-                self.phase = .stopped
-                self.shared.lapsesAt.store(0, ordering: .relaxed)
-                self.lastCheckpoint(ended)
-            })
+        guard self.mesh == nil else { return self.endAmongOthers { self.close(ended) } }
+        self.propose(.closeSession, .answer { _ in self.close(ended) })
+    }
+
+    private func close(_ ended: @escaping @Sendable () -> Void) {
+        guard self.phase != .stopped else { return }
+        self.phase = .stopped
+        self.shared.lapsesAt.store(0, ordering: .relaxed)
+        self.lastCheckpoint(ended)
     }
 
     /// The last checkpoint makes the next start quick; without room for it the journal serves.
@@ -362,5 +435,8 @@ extension ClusterSettings {
         self.expire = settings.delivery.expire
         self.delayNotice = settings.delivery.delayNotice
         self.connectionsPerDestination = UInt32(settings.delivery.connectionsPerDestination)
+        if settings.isSeveral, let cluster = settings.cluster {
+            self.copies = UInt32(cluster.copies ?? cluster.seeds.count / 2 + 1)
+        }
     }
 }

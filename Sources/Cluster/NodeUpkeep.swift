@@ -32,6 +32,11 @@ extension Node {
         guard self.machine.session != .none, self.phase == .ready || self.phase == .stopping
         else { return }
         let now = SystemClock.bootTime()
+        guard self.mesh == nil else {
+            self.machine.renew(now: now)
+            self.planTurn()
+            return
+        }
         self.leaseClock.renewed(sentAt: now)
         // With the permission for final dots comes how they are to be sent.
         let isAlone = self.machine.queue.isAlone(self.identity.node)
@@ -67,7 +72,7 @@ extension Node {
         let disk = self.storage.statistics()
         self.metrics.sample(
             due: counts.due, leased: counts.leased, deferred: counts.deferred, held: counts.held,
-            leases: counts.leased, isLeader: true, term: self.machine.term,
+            leases: counts.leased, isLeader: self.machine.isReadyLeader, term: self.machine.term,
             lag: self.machine.backlog,
             diskFreeRatio: Double(disk.freeBytes) / Double(max(1, disk.totalBytes)))
     }
@@ -86,12 +91,23 @@ extension Node {
         }
     }
 
+    /// Without a leader for so long new mail is refused; for less it waits.
+    private static let leaderlessMax = Duration.seconds(10)
+
+    private var hasNoLeader: Bool {
+        guard self.mesh != nil else { return false }
+        if self.machine.session == .none { return true }
+        guard let since = self.leaderlessSince else { return false }
+        return SystemClock.bootTime() - since >= Self.leaderlessMax
+    }
+
     /// What new mail meets now.
     func updateObstacle() {
         let obstacle: Obstacle
         switch self.phase {
         case .starting, .opening: obstacle = .noLeader
         case .stopping, .stopped: obstacle = .stopping
+        case .ready where self.hasNoLeader: obstacle = .noLeader
         case .ready where self.storage.level != .normal: obstacle = .full
         case .ready: obstacle = self.quota.isOver ? .overQuota : .none
         }

@@ -69,12 +69,17 @@ extension Node {
             }
         }
         let lines = outcome.verdicts.map { Outcome.Line(recipient: $0.index, verdict: $0.verdict) }
-        self.propose(
-            .outcome(
-                Outcome(
-                    delivery: outcome.delivery, attempt: outcome.attempt, lines: lines,
-                    endsLease: outcome.endsLease)),
-            .nothing)
+        let action = Command.Action.outcome(
+            Outcome(
+                delivery: outcome.delivery, attempt: outcome.attempt, lines: lines,
+                endsLease: outcome.endsLease))
+        if self.mesh != nil, self.machine.session == .none {
+            // Of a session that is closed: what was delivered is believed all the same.
+            self.machine.submitFact(action)
+            self.planTurn()
+        } else {
+            self.propose(action, .nothing)
+        }
     }
 
     func clearSuspension(of destination: String) {
@@ -82,8 +87,14 @@ extension Node {
         self.propose(.clearSuspension(destination: destination), .nothing)
     }
 
-    /// Connections of this node to one destination: the whole limit, while it is alone.
-    var shareOfDestination: Int { self.shared.connectionsPerDestination.load(ordering: .relaxed) }
+    /// Connections of this node to one destination: the whole limit while it is alone; else an
+    /// even part, so that all together stay below it whoever is there (invariant 11).
+    var shareOfDestination: Int {
+        let limit = self.shared.connectionsPerDestination.load(ordering: .relaxed)
+        let place = self.seedPlace ?? 0
+        let count = max(1, self.seedCount)
+        return limit / count + (place < limit % count ? 1 : 0)
+    }
 
     /// Read on any thread, right before a final dot.
     var mayFinish: Bool {
@@ -104,6 +115,21 @@ extension Node {
         _ answer: @escaping (Result<MessageBody, BodyReadError>) -> Void
     ) {
         let bound = NIOLoopBound(answer, eventLoop: loop)
+        guard !self.isSeveral else {
+            self.fetchIfNeeded(message) { result in
+                loop.execute { bound.value(result) }
+            } own: {
+                self.readOwnBody(of: message, on: loop, endsLost: endsLost, bound)
+            }
+            return
+        }
+        self.readOwnBody(of: message, on: loop, endsLost: endsLost, bound)
+    }
+
+    private func readOwnBody(
+        of message: Tag, on loop: any EventLoop, endsLost: Bool,
+        _ bound: NIOLoopBound<(Result<MessageBody, BodyReadError>) -> Void>
+    ) {
         self.storage.readBody(message) { result in
             switch result.flatMap(Self.check) {
             case .success(let body):
@@ -135,6 +161,22 @@ extension Node {
         _ answer: @escaping (Result<BodySource, BodyReadError>) -> Void
     ) {
         let bound = NIOLoopBound(answer, eventLoop: loop)
+        guard !self.isSeveral else {
+            self.fetchIfNeeded(message) { result in
+                let source = result.map { BodySource(whole: $0) }
+                loop.execute { bound.value(source) }
+            } own: {
+                self.openOwnBody(of: message, on: loop, bound)
+            }
+            return
+        }
+        self.openOwnBody(of: message, on: loop, bound)
+    }
+
+    private func openOwnBody(
+        of message: Tag, on loop: any EventLoop,
+        _ bound: NIOLoopBound<(Result<BodySource, BodyReadError>) -> Void>
+    ) {
         self.storage.openBody(message) { result in
             switch result {
             case .success((let body, let cursor)):

@@ -109,6 +109,12 @@ extension MailQueue {
         self.sessions.last { $0.isOpen && self.nodes[Int($0.node)].name == node }?.id
     }
 
+    /// Deliveries and reports that the open session of a node holds.
+    package func leaseCount(of node: NodeName) -> Int {
+        self.sessions.last { $0.isOpen && self.nodes[Int($0.node)].name == node }
+            .map { Int($0.leases) } ?? 0
+    }
+
     /// Ascending.
     package var openSessions: [SessionID] {
         self.sessions.filter(\.isOpen).map(\.id).sorted()

@@ -96,6 +96,11 @@ package struct Raft: Hashable, Sendable {
     package var commit: UInt64 { self.log.committed }
     package var applied: UInt64 { self.log.applied }
     package var firstIndex: UInt64 { self.log.firstIndex }
+    /// The end of the log that is known to be stored here.
+    package var durable: LogPosition {
+        LogPosition(
+            term: self.log.term(at: self.log.stored) ?? self.term, index: self.log.stored)
+    }
     package var lastIndex: UInt64 { self.log.lastIndex }
     package var hardState: HardState {
         HardState(term: self.term, vote: self.vote, commit: self.log.committed)

@@ -2,10 +2,13 @@
 // a relay that ignores a rule is worse than one that does not run.
 
 extension Settings {
+    /// The cluster has more than one founder.
+    package var isSeveral: Bool { (self.cluster?.seeds.count ?? 0) > 1 }
+
     /// Sentences for the operator, one for each setting that must not be ignored; empty: start.
     package var notBuilt: [String] {
         var sentences: [String] = []
-        if let cluster, cluster.seeds.count > 1 {
+        if self.isSeveral {
             sentences.append(
                 "[cluster]: clusters of several nodes are not built in this version; leave out "
                     + "the table")

@@ -17,12 +17,18 @@ import Synchronization
 package final class BodyCursor: @unchecked Sendable {
     let tag: Tag
     fileprivate let header: BodyHeader
+    /// Blocks are given as they lie on the disk.
+    fileprivate let isRaw: Bool
     fileprivate var nextChunk = 0
 
-    init(tag: Tag, header: BodyHeader) {
+    init(tag: Tag, header: BodyHeader, isRaw: Bool) {
         self.tag = tag
         self.header = header
+        self.isRaw = isRaw
     }
+
+    /// Of the whole body.
+    package var blockCount: Int { Int(self.header.blockCount) }
 
     /// Of the content, before compression, as the body's end says.
     package var contentBytes: UInt64 { self.header.contentBytes }
@@ -35,13 +41,13 @@ final class Reader: Sendable {
     }
     private enum Job: Sendable {
         case whole(Tag, @Sendable (Result<StoredBody, BodyError>) -> Void)
-        case open(Tag, @Sendable (Result<(StoredBody, BodyCursor), BodyError>) -> Void)
+        case open(Tag, isRaw: Bool, @Sendable (Result<(StoredBody, BodyCursor), BodyError>) -> Void)
         case more(BodyCursor, @Sendable (Result<[UInt8], BodyError>) -> Void)
 
         func refuse() {
             switch self {
             case .whole(_, let answer): answer(.failure(.closed))
-            case .open(_, let answer): answer(.failure(.closed))
+            case .open(_, _, let answer): answer(.failure(.closed))
             case .more(_, let answer): answer(.failure(.closed))
             }
         }
@@ -61,10 +67,10 @@ final class Reader: Sendable {
     }
 
     func open(
-        _ tag: Tag,
+        _ tag: Tag, isRaw: Bool,
         _ answer: @escaping @Sendable (Result<(StoredBody, BodyCursor), BodyError>) -> Void
     ) {
-        self.submit(.open(tag, answer))
+        self.submit(.open(tag, isRaw: isRaw, answer))
     }
 
     func more(
@@ -97,7 +103,7 @@ final class Reader: Sendable {
             guard case .some(.some(let job)) = next else { break }
             switch job {
             case .whole(let tag, let answer): answer(self.whole(tag))
-            case .open(let tag, let answer): answer(self.openBody(tag))
+            case .open(let tag, let isRaw, let answer): answer(self.openBody(tag, isRaw: isRaw))
             case .more(let cursor, let answer): answer(self.piece(cursor))
             }
         }
@@ -107,7 +113,7 @@ final class Reader: Sendable {
     // MARK: On the thread.
 
     private func whole(_ tag: Tag) -> Result<StoredBody, BodyError> {
-        self.openBody(tag).flatMap { opened in
+        self.openBody(tag, isRaw: false).flatMap { opened in
             var (body, cursor) = opened
             while true {
                 switch self.piece(cursor) {
@@ -125,14 +131,16 @@ final class Reader: Sendable {
         }
     }
 
-    private func openBody(_ tag: Tag) -> Result<(StoredBody, BodyCursor), BodyError> {
+    private func openBody(
+        _ tag: Tag, isRaw: Bool
+    ) -> Result<(StoredBody, BodyCursor), BodyError> {
         self.record(tag, .end) { kind, content in
             guard kind == .body || kind == .bodyEnd, let header = BodyHeader(content),
                 header.tag == tag, content.count >= BodyHeader.bytes + Int(header.headBytes)
             else { return nil }
             let head = content[BodyHeader.bytes..<BodyHeader.bytes + Int(header.headBytes)]
             let body = StoredBody(head: Array(head), content: [], digest: header.digest)
-            return (body, BodyCursor(tag: tag, header: header))
+            return (body, BodyCursor(tag: tag, header: header, isRaw: isRaw))
         }
     }
 
@@ -145,8 +153,7 @@ final class Reader: Sendable {
             return self.record(cursor.tag, .end) { kind, content in
                 let start = BodyHeader.bytes + Int(header.headBytes)
                 guard kind == .body, content.count >= start else { return nil }
-                return self.expand(
-                    UnsafeRawBufferPointer(rebasing: content[start...]), header.contentBytes)
+                return self.take(UnsafeRawBufferPointer(rebasing: content[start...]), cursor)
             }
         }
         guard ordinal < Int(header.chunkCount) else { return .success([]) }
@@ -156,10 +163,13 @@ final class Reader: Sendable {
                 let p = content.baseAddress, p.u64(0) == header.stream,
                 Int(p.u32(8)) == ordinal
             else { return nil }
-            return self.expand(
-                UnsafeRawBufferPointer(rebasing: content[ChunkHeader.bytes...]),
-                header.contentBytes)
+            return self.take(
+                UnsafeRawBufferPointer(rebasing: content[ChunkHeader.bytes...]), cursor)
         }
+    }
+
+    private func take(_ blocks: UnsafeRawBufferPointer, _ cursor: BodyCursor) -> [UInt8]? {
+        cursor.isRaw ? Array(blocks) : self.expand(blocks, cursor.header.contentBytes)
     }
 
     private func expand(_ blocks: UnsafeRawBufferPointer, _ contentBytes: UInt64) -> [UInt8]? {

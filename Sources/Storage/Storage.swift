@@ -155,14 +155,17 @@ package final class Storage: Sendable {
 
     /// Reads a body piece by piece, for bodies that should not stand in memory: `answer` gets
     /// what the end says (`content` empty) and a cursor for `readMore`.
+    ///
+    /// - Parameter raw: pieces are blocks as they lie on the disk, for who sends them on; their
+    ///   checksums are the receiver's to check.
     package func openBody(
-        _ tag: Tag,
+        _ tag: Tag, raw: Bool = false,
         answer: @escaping @Sendable (Result<(StoredBody, BodyCursor), BodyError>) -> Void
     ) {
-        self.core.reader.open(tag, answer)
+        self.core.reader.open(tag, isRaw: raw, answer)
     }
 
-    /// The next piece of content (usually 64 KiB to 1 MiB); empty at the end. One at a time.
+    /// The next piece (usually 64 KiB to 1 MiB); empty at the end. One at a time.
     package func readMore(
         _ cursor: BodyCursor, answer: @escaping @Sendable (Result<[UInt8], BodyError>) -> Void
     ) {

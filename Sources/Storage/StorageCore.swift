@@ -107,6 +107,22 @@ final class StorageCore: @unchecked Sendable {
         events?.fault(error)
     }
 
+    /// Runs `body` on a thread of its own; what it throws is a fault.
+    func errand(_ body: @escaping @Sendable () throws -> Void) {
+        let thread = StorageThread("errand") {
+            do {
+                try body()
+            } catch let error as StorageError {
+                self.fault(error)
+            } catch let fault as FileFault {
+                self.fault(fault.storageError)
+            } catch {
+                unreachable("an error of another type")
+            }
+        }
+        self.running.withLock { $0.threads.append(thread) }
+    }
+
     func keepFounding(_ record: FoundingRecord) throws(StorageError) {
         try self.founding.withLock { kept throws(StorageError) in
             if kept.hasFailed { throw .closed }

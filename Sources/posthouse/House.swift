@@ -66,7 +66,11 @@ final class House: Sendable {
             settings, node: node, resolver: resolver, loops: loops, logger: logger)
         // Leases come with the session: whoever takes them must be there first.
         node.desk.attach(delivery)
-        await node.start()
+        do {
+            try await node.start()
+        } catch {
+            throw StartFailure(remedy: "\(error)", status: .configuration)
+        }
         let reception = try await Self.reception(
             settings, node: node, delivery: delivery, loops: loops, logger: logger)
         let ourselves = Self.ourselves(settings, bound: reception.addresses)

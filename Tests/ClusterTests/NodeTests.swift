@@ -88,7 +88,7 @@ final class Rig: Sendable {
         ) { _ in }
         let taker = Taker()
         node.desk.attach(taker)
-        await node.start()
+        try await node.start()
         return (node, taker)
     }
 

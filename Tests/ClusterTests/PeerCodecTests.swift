@@ -28,11 +28,7 @@ struct PeerCodecTests {
             RenewalAnswer(
                 session: SessionID(raw: 5), sentAt: Instant(nanoseconds: 77), term: 4,
                 shares: [DealtShare(destination: "[::1]:25", share: 7)])),
-        .found(
-            FoundNotice(
-                cluster: ClusterID(raw: 8),
-                members: [Holder(node: "a", incarnation: Incarnation(raw: 1))])),
-        .foundAnswer(accepted: true, cluster: ClusterID(raw: 8)),
+        .founding([1, 2, 3]),
         .standing(
             Standing(
                 applied: LogPosition(term: 1, index: 2), durable: LogPosition(term: 3, index: 4),

@@ -67,7 +67,7 @@ struct HeldBytesTests {
             settings, loops: loops, logger: Logger(label: "test"), options: options
         ) { _ in }
         node.desk.attach(Nobody())
-        await node.start()
+        try await node.start()
         let loop = loops.next()
         let seen = try await loop.submit {
             let body = try node.intake.begin(on: loop, resume: {}).get()

@@ -6,7 +6,7 @@
 
 package import Cluster
 import NIOCore
-import Primitives
+package import Primitives
 import Raft
 import Spool
 
@@ -224,15 +224,7 @@ package struct PeerFuzz {
                     session: SessionID(raw: self.number()),
                     sentAt: Instant(nanoseconds: Int64(bitPattern: self.number())),
                     term: self.number(), shares: shares))
-        case .found:
-            let members = (0..<self.dice.below(5)).map { _ in
-                Holder(node: self.name(), incarnation: Incarnation(raw: self.number()))
-            }
-            return .found(
-                FoundNotice(cluster: ClusterID(raw: self.number()), members: members))
-        case .foundAnswer:
-            return .foundAnswer(
-                accepted: self.dice.chance(permille: 500), cluster: ClusterID(raw: self.number()))
+        case .founding: return .founding(self.bytes(self.dice.below(300)))
         case .standing:
             return .standing(
                 Standing(

@@ -40,6 +40,8 @@ struct Courier {
         if number <= self.handed { self.late.append(number) }
     }
 
+    mutating func add(fact command: Command) { self.facts.append(command) }
+
     mutating func open(_ command: Command) {
         self.opening = command
         self.isOpeningSent = false

@@ -33,6 +33,10 @@ package struct NodeMachine: ~Copyable {
     package private(set) var applied: LogPosition
     /// `.none` until the node's OpenSession has been applied, and after it was closed.
     package private(set) var session = SessionID.none
+    /// The last one that was closed.
+    private var lastSession = SessionID.none
+    /// Beyond the numbers that any session draws.
+    private var factSequence: UInt64 = 1 << 48
     private var nextSequence: UInt64 = 1
     private var acknowledgements = Acknowledgements()
     private var writer = ByteWriter(capacity: 4096)
@@ -77,6 +81,15 @@ package struct NodeMachine: ~Copyable {
         self.replica.raft.role == .leader && self.applied.term == self.replica.raft.term
     }
 
+    /// Somebody leads, as far as this node knows.
+    package var hasLeader: Bool { self.replica.raft.leader != .none }
+
+    /// The end of the log that is known to be synced here.
+    package var durable: LogPosition { self.replica.raft.durable }
+
+    /// There are no members yet: nothing can be agreed on.
+    package var isUnfounded: Bool { self.replica.raft.configuration.allVoters.isEmpty }
+
     /// This node is the whole group.
     package var isSoleVoter: Bool {
         let configuration = self.replica.raft.configuration
@@ -120,6 +133,14 @@ package struct NodeMachine: ~Copyable {
     package mutating func takeOpening() -> CommandResult? {
         defer { self.opening = nil }
         return self.opening
+    }
+
+    /// A fact of a session that is closed: goes to the leader until it is in the log.
+    package mutating func submitFact(_ action: Command.Action) {
+        self.factSequence += 1
+        self.courier.add(
+            fact: Command(
+                Origin(session: self.lastSession, sequence: self.factSequence), action))
     }
 
     package mutating func openSession(_ open: OpenSession) {
@@ -250,6 +271,7 @@ package struct NodeMachine: ~Copyable {
         self.keeper.closed(id)
         guard id == self.session else { return }
         self.session = .none
+        self.lastSession = id
         self.courier.close()
     }
 

@@ -29,8 +29,7 @@ package enum PeerFrameKind: UInt8, Hashable, Sendable, CaseIterable {
     case forwardRefused = 18
     case renew = 19
     case renewed = 20
-    case found = 21
-    case foundAnswer = 22
+    case founding = 21
     case standing = 23
     case bodyOpen = 32
     case bodyChunk = 33
@@ -67,11 +66,11 @@ package enum PeerFrameKind: UInt8, Hashable, Sendable, CaseIterable {
         case .raft: (16 << 20) + (1 << 20)
         case .forward: PeerMessage.commandBytesMax + 8
         case .renew, .renewed: 2 << 20
-        case .found: 32 << 10
+        case .founding: PeerMessage.foundingBytesMax
         case .bodyChunk, .bodyEnd, .bodyWhole, .fetchedHead, .fetchedPiece, .snapshotPiece:
             PeerMessage.blocksBytesMax + PeerMessage.headBytesMax + 128
         case .snapshotOffer: PeerMessage.configurationBytesMax + 64
-        case .forwardRefused, .foundAnswer, .standing, .bodyOpen, .bodyStored, .bodyRefused,
+        case .forwardRefused, .standing, .bodyOpen, .bodyStored, .bodyRefused,
             .bodyAbandoned, .fetchBody, .fetchFailed, .snapshotDone, .snapshotAnswer:
             128
         }

@@ -22,9 +22,8 @@ package enum PeerMessage: Equatable, Sendable {
     case forwardRefused(number: UInt64, leader: Incarnation)
     case renew(Renewal)
     case renewed(RenewalAnswer)
-    case found(FoundNotice)
-    /// `cluster`: what the sender belongs to now.
-    case foundAnswer(accepted: Bool, cluster: ClusterID)
+    /// A letter of the founding, see `FoundingLetter`.
+    case founding([UInt8])
     case standing(Standing)
 
     // MARK: Bulk
@@ -60,8 +59,8 @@ package enum PeerMessage: Equatable, Sendable {
     package static let destinationsMax = 4096
     /// Bytes of one destination's name, at most.
     package static let destinationBytesMax = 320
-    /// Members of one `found`, at most: as many as there may be seeds.
-    package static let membersMax = 64
+    /// Bytes of one letter of the founding.
+    package static let foundingBytesMax = 64 << 10
     /// Bytes of blocks (or of a snapshot) in one frame, at most: a record's limit. Senders stay at
     /// `pieceBytes`, so that others' frames get their turn.
     package static let blocksBytesMax = 8 << 20
@@ -121,16 +120,6 @@ package struct DealtShare: Equatable, Sendable {
     package init(destination: String, share: UInt32) {
         self.destination = destination
         self.share = share
-    }
-}
-
-/// The founder's word: this cluster, these first voters.
-package struct FoundNotice: Equatable, Sendable {
-    package var cluster: ClusterID
-    package var members: [Holder]
-    package init(cluster: ClusterID, members: [Holder]) {
-        self.cluster = cluster
-        self.members = members
     }
 }
 

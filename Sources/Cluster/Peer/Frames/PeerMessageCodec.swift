@@ -21,8 +21,7 @@ extension PeerMessage {
         case .forwardRefused: .forwardRefused
         case .renew: .renew
         case .renewed: .renewed
-        case .found: .found
-        case .foundAnswer: .foundAnswer
+        case .founding: .founding
         case .standing: .standing
         case .bodyOpen: .bodyOpen
         case .bodyChunk: .bodyChunk
@@ -54,7 +53,7 @@ extension PeerMessage {
         case .bodyChunk(_, _, let blocks), .bodyWhole(_, _, let blocks),
             .fetchedPiece(_, let blocks, _), .snapshotPiece(_, _, let blocks):
             blocks
-        case .raft, .forward, .forwardRefused, .renew, .renewed, .found, .foundAnswer, .standing,
+        case .raft, .forward, .forwardRefused, .renew, .renewed, .founding, .standing,
             .bodyOpen, .bodyEnd, .bodyStored, .bodyRefused, .bodyAbandoned, .fetchBody,
             .fetchedHead, .fetchFailed, .snapshotOffer, .snapshotDone, .snapshotAnswer:
             nil
@@ -93,17 +92,9 @@ extension PeerMessage {
             out.putU64(leader.raw)
         case .renew(let renewal): renewal.put(&out)
         case .renewed(let answer): answer.put(&out)
-        case .found(let notice):
-            invariant(notice.members.count <= Self.membersMax, "members of a cluster's founding")
-            out.putU64(notice.cluster.raw)
-            out.putVarint(notice.members.count)
-            for member in notice.members {
-                out.putU64(member.incarnation.raw)
-                out.putString(member.node)
-            }
-        case .foundAnswer(let accepted, let cluster):
-            out.putBool(accepted)
-            out.putU64(cluster.raw)
+        case .founding(let letter):
+            invariant(letter.count <= Self.foundingBytesMax, "a letter has a limit")
+            out.writeBytes(letter)
         case .standing(let standing): standing.put(&out)
         case .bodyOpen, .bodyChunk, .bodyEnd, .bodyWhole, .bodyStored, .bodyRefused,
             .bodyAbandoned, .fetchBody, .fetchedHead, .fetchedPiece, .fetchFailed, .snapshotOffer,
@@ -152,7 +143,7 @@ extension PeerMessage {
             out.putU64(id)
             out.writeInteger(verdict.rawValue)
             out.putU64(taken)
-        case .raft, .forward, .forwardRefused, .renew, .renewed, .found, .foundAnswer, .standing:
+        case .raft, .forward, .forwardRefused, .renew, .renewed, .founding, .standing:
             unreachable("a message of the control connection")
         }
     }
@@ -188,19 +179,8 @@ extension PeerMessage {
                 number: try fields.u64(), leader: Incarnation(raw: try fields.u64()))
         case .renew: return .renew(try Renewal(&fields))
         case .renewed: return .renewed(try RenewalAnswer(&fields))
-        case .found:
-            let cluster = ClusterID(raw: try fields.u64())
-            let count = try fields.count(atMost: Self.membersMax)
-            var members: [Holder] = []
-            for _ in 0..<count {
-                let incarnation = Incarnation(raw: try fields.u64())
-                let node = try fields.string(atMost: Hello.nodeNameBytesMax)
-                members.append(Holder(node: node, incarnation: incarnation))
-            }
-            return .found(FoundNotice(cluster: cluster, members: members))
-        case .foundAnswer:
-            return .foundAnswer(
-                accepted: try fields.bool(), cluster: ClusterID(raw: try fields.u64()))
+        case .founding:
+            return .founding(try fields.restBytes(atMost: Self.foundingBytesMax))
         case .standing: return .standing(try Standing(&fields))
         case .hello, .goodbye, .alive, .bodyOpen, .bodyChunk, .bodyEnd, .bodyWhole, .bodyStored,
             .bodyRefused, .bodyAbandoned, .fetchBody, .fetchedHead, .fetchedPiece, .fetchFailed,
@@ -253,8 +233,8 @@ extension PeerMessage {
             let id = try fields.u64()
             let verdict = SnapshotVerdict(rawValue: try fields.u8()) ?? .refused
             return .snapshotAnswer(id: id, verdict, takenBytes: try fields.u64())
-        case .hello, .goodbye, .alive, .raft, .forward, .forwardRefused, .renew, .renewed, .found,
-            .foundAnswer, .standing:
+        case .hello, .goodbye, .alive, .raft, .forward, .forwardRefused, .renew, .renewed,
+            .founding, .standing:
             unreachable("a kind of the bulk connection")
         }
     }

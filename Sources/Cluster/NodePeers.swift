@@ -1,0 +1,193 @@
+// NodePeers.swift - the node among others: what peers say is taken, what is for them is sent.
+//
+// Takes     links that come and go, and their messages, from the mesh; ticks.
+// Gives     messages of agreement, posts, standings.
+// Never     a peer's word as fatal: what it must not say is dropped and counted.
+// See       NodeBodies (bodies), NodeFounding (the beginning), Docs/PeerProtocol.md.
+
+import Logging
+import MailQueue
+import NIOCore
+import Networking
+import OpenSSL
+package import Primitives
+import Raft
+import Spool
+import Storage
+import Synchronization
+
+extension Node: PeerEvents {
+    /// The core's tick: elections take 25 to 50 of them, heartbeats 5.
+    static let raftTick = Duration.milliseconds(20)
+
+    package func peerUp(_ peer: Hello, _ link: PeerLinkKind) {
+        self.directory.up(peer.node, peer.incarnation, link, at: SystemClock.bootTime())
+        switch link {
+        case .control:
+            self.foundingPeerUp(peer)
+            // What found no link goes again.
+            self.machine.commandsMayBeLost()
+        case .bulk:
+            self.holderJoined(Holder(node: peer.node, incarnation: peer.incarnation))
+        }
+        self.planTurn()
+    }
+
+    package func peerDown(
+        _ node: NodeName, _ incarnation: Incarnation, _ link: PeerLinkKind
+    ) {
+        self.directory.down(node, incarnation, link)
+        switch link {
+        case .control:
+            self.foundingPeerDown(node)
+            self.machine.linkBroke(to: incarnation)
+        case .bulk:
+            self.holderLost(Holder(node: node, incarnation: incarnation))
+        }
+        self.planTurn()
+    }
+
+    package func received(
+        _ message: PeerMessage, from node: NodeName, _ incarnation: Incarnation
+    ) {
+        let now = SystemClock.bootTime()
+        self.directory.heard(node, at: now)
+        switch message {
+        case .raft(let bytes):
+            self.attempt(node) { node throws(NodeMachine.PeerError) in
+                try node.machine.step(bytes)
+            }
+        case .forward(_, let command):
+            self.attempt(node) { node throws(NodeMachine.PeerError) in
+                try node.machine.receiveCommand(
+                    command, from: incarnation, at: node.clocks)
+            }
+        case .forwardRefused: self.machine.commandsMayBeLost()
+        case .renew(let renewal):
+            self.machine.receiveRenewal(
+                renewal.session, sentAt: renewal.sentAt.nanoseconds, from: incarnation, now)
+        case .renewed(let answer): self.renewed(answer.session, sentAt: answer.sentAt)
+        case .standing(let standing): self.directory.stands(node, standing)
+        case .founding(let bytes): self.receiveFounding(bytes, from: node)
+        case .bodyOpen, .bodyChunk, .bodyEnd, .bodyWhole, .bodyStored, .bodyRefused,
+            .bodyAbandoned, .fetchBody, .fetchedHead, .fetchedPiece, .fetchFailed:
+            self.receiveBody(message, from: Holder(node: node, incarnation: incarnation))
+        case .snapshotOffer, .snapshotPiece, .snapshotDone, .snapshotAnswer: return
+        }
+        self.planTurn()
+    }
+
+    /// Does what a peer asks; what it must not ask is counted, and said once in a while.
+    private func attempt(
+        _ node: NodeName, _ body: (Node) throws(NodeMachine.PeerError) -> Void
+    ) {
+        do {
+            try body(self)
+        } catch {
+            self.metrics.peerError(error.label)
+            self.logger.debug(
+                "a message of a peer is dropped",
+                metadata: ["peer": "\(node)", "why": "\(error)"])
+        }
+    }
+
+    // MARK: Out.
+
+    /// A message of agreement. May be lost: the core sends again what matters.
+    func send(_ message: Message) {
+        guard let mesh, let name = self.directory.name(of: message.to) else { return }
+        var writer = ByteWriter(capacity: 256)
+        message.encode(into: &writer)
+        _ = mesh.send(.raft(writer.bytes), to: name)
+    }
+
+    /// What the machine has for others, and for itself.
+    func sendPosts() {
+        self.machine.takePosts(&self.posts)
+        for post in self.posts { self.send(post) }
+        self.posts.removeAll(keepingCapacity: true)
+    }
+
+    private func send(_ post: Post) {
+        if case .renewed(_, let session, let sentAt) = post, post.to == self.machine.id {
+            self.renewed(session, sentAt: Instant(nanoseconds: sentAt))
+            return
+        }
+        guard let mesh, let name = self.directory.name(of: post.to) else { return }
+        let isSent: Bool
+        switch post {
+        case .forward(_, let command):
+            isSent = mesh.send(.forward(number: 0, command: command), to: name)
+        case .declined:
+            isSent = mesh.send(.forwardRefused(number: 0, leader: .none), to: name)
+        case .renew(_, let session, let sentAt):
+            let renewal = Renewal(
+                session: session, sentAt: Instant(nanoseconds: sentAt), term: self.machine.term,
+                shares: [])
+            isSent = mesh.send(.renew(renewal), to: name)
+        case .renewed(_, let session, let sentAt):
+            let answer = RenewalAnswer(
+                session: session, sentAt: Instant(nanoseconds: sentAt), term: self.machine.term,
+                shares: [])
+            isSent = mesh.send(.renewed(answer), to: name)
+        }
+        if !isSent { self.machine.commandsMayBeLost() }
+    }
+
+    /// The leader has answered a renewal of ours.
+    func renewed(_ session: SessionID, sentAt: Instant) {
+        guard session == self.machine.session else { return }
+        self.leaseClock.renewed(sentAt: sentAt)
+        self.shared.hasOthers.store(true, ordering: .relaxed)
+        self.shared.lapsesAt.store(
+            self.leaseClock.lapsesAt?.nanoseconds ?? 0, ordering: .relaxed)
+    }
+
+    // MARK: Time.
+
+    /// From the start of a node of several on.
+    func startTicks() {
+        self.timers.append(
+            self.loop.scheduleRepeatedTask(
+                initialDelay: .zero, delay: .nanoseconds(Self.raftTick.inNanoseconds)
+            ) { _ in self.peerTick() })
+        self.timers.append(
+            self.loop.scheduleRepeatedTask(initialDelay: .zero, delay: .seconds(1)) { _ in
+                self.sendStandings()
+            })
+    }
+
+    private func peerTick() {
+        let clocks = self.clocks
+        self.machine.tick(random: self.generator.next())
+        self.machine.keepSessions(at: clocks)
+        self.machine.retryCommands()
+        self.tickBodies(clocks.now)
+        self.planTurn()
+    }
+
+    private func sendStandings() {
+        guard let mesh else { return }
+        let disk = self.storage.statistics()
+        let applied = self.machine.applied
+        let standing = Standing(
+            applied: applied, durable: self.machine.durable,
+            sessionsIn: UInt32(clamping: self.shared.sessionsIn.load(ordering: .relaxed)),
+            sessionsOut: UInt32(clamping: self.shared.connectionsOut.load(ordering: .relaxed)),
+            diskFreePermille: UInt16(
+                clamping: disk.freeBytes / max(1, disk.totalBytes / 1000)),
+            refusesBodies: self.storage.level != .normal,
+            isDraining: self.phase == .stopping)
+        for line in self.directory.lines where line.hasControl {
+            _ = mesh.send(.standing(standing), to: line.name)
+        }
+    }
+
+    /// What this node says of itself before anything else.
+    func hello() -> Hello {
+        Hello(
+            cluster: self.cluster, node: self.identity.node,
+            incarnation: self.identity.incarnation, boot: self.boot,
+            durableIndex: self.machine.durable.index, durableTerm: self.machine.durable.term)
+    }
+}

@@ -1,0 +1,85 @@
+// PeerDirectory.swift - the other nodes as this one knows them now.
+//
+// Takes     links that come and go, what peers say of themselves.
+// Gives     names for members, holders that can be reached, standings for the status.
+// Limits    one line a name; the mesh limits the names.
+
+import Primitives
+import Spool
+
+/// What is known of one peer.
+struct PeerLine {
+    var name: NodeName
+    /// Of its last link.
+    var incarnation: Incarnation
+    var hasControl = false
+    var hasBulk = false
+    var standing: Standing?
+    /// When it said something last.
+    var heardAt: Instant
+
+    var holder: Holder { Holder(node: self.name, incarnation: self.incarnation) }
+}
+
+struct PeerDirectory {
+    /// By name, ascending.
+    private(set) var lines: [PeerLine] = []
+
+    private func place(_ name: NodeName) -> Int? { self.lines.firstIndex { $0.name == name } }
+
+    subscript(name: NodeName) -> PeerLine? { self.place(name).map { self.lines[$0] } }
+
+    /// The name of a member that was linked to us; nil: never.
+    func name(of member: Incarnation) -> NodeName? {
+        self.lines.first { $0.incarnation == member }?.name
+    }
+
+    mutating func up(
+        _ name: NodeName, _ incarnation: Incarnation, _ link: PeerLinkKind, at now: Instant
+    ) {
+        let place: Int
+        if let known = self.place(name) {
+            place = known
+        } else {
+            place = self.lines.firstIndex { $0.name > name } ?? self.lines.count
+            self.lines.insert(
+                PeerLine(name: name, incarnation: incarnation, heardAt: now), at: place)
+        }
+        if self.lines[place].incarnation != incarnation {
+            self.lines[place] = PeerLine(name: name, incarnation: incarnation, heardAt: now)
+        }
+        self.lines[place].heardAt = now
+        switch link {
+        case .control: self.lines[place].hasControl = true
+        case .bulk: self.lines[place].hasBulk = true
+        }
+    }
+
+    mutating func down(_ name: NodeName, _ incarnation: Incarnation, _ link: PeerLinkKind) {
+        guard let place = self.place(name), self.lines[place].incarnation == incarnation else {
+            return
+        }
+        switch link {
+        case .control: self.lines[place].hasControl = false
+        case .bulk: self.lines[place].hasBulk = false
+        }
+    }
+
+    mutating func heard(_ name: NodeName, at now: Instant) {
+        if let place = self.place(name) { self.lines[place].heardAt = now }
+    }
+
+    mutating func stands(_ name: NodeName, _ standing: Standing) {
+        if let place = self.place(name) { self.lines[place].standing = standing }
+    }
+
+    /// For `BodyCandidates`.
+    var bodyPeers: [BodyPeer] {
+        self.lines.map {
+            BodyPeer(
+                holder: $0.holder, isUp: $0.hasBulk,
+                isLowOnDisk: $0.standing?.refusesBodies ?? false,
+                isDraining: $0.standing?.isDraining ?? false)
+        }
+    }
+}

@@ -1,0 +1,110 @@
+import MailQueue
+import NIOCore
+import Primitives
+import SMTP
+import Testing
+
+@testable import Cluster
+
+@Suite("Three nodes over real links", .timeLimit(.minutes(2)))
+struct ThreeNodeTests {
+    /// As a client does: after a 451 it tries again.
+    private func accepted(
+        _ rig: ClusterRig, _ place: Int, _ content: [UInt8]
+    ) async throws -> Tag {
+        var accepted: Tag?
+        try await rig.wait {
+            if case .accepted(let tag) = try await rig.send(place, content) { accepted = tag }
+            return accepted != nil
+        }
+        return try #require(accepted)
+    }
+
+    private func bytes(_ body: MessageBody) -> [UInt8] {
+        body.parts.flatMap { Array($0.readableBytesView) }
+    }
+
+    @Test func `they found a cluster, and each takes mail that all know`() async throws {
+        let rig = try ClusterRig()
+        try await rig.start()
+        var tags: [Tag] = []
+        for place in 0..<3 {
+            for size in [10, 60_000, 300_000] {
+                let content = [UInt8](repeating: UInt8(ascii: "x"), count: size)
+                tags.append(try await self.accepted(rig, place, content))
+            }
+        }
+        for place in 0..<3 {
+            try await rig.wait {
+                let status = await rig.status(place)
+                return status.queue?.messages == tags.count && status.health == .healthy
+                    && status.canLose == 1 && status.nodes.count == 3
+            }
+        }
+        // All are leased to somebody, at once.
+        try await rig.wait {
+            let leased = rig.members.flatMap { $0.taker.deliveries.map(\.id.message) }
+            return Set(leased) == Set(tags)
+        }
+        // Each body is on two disks, and can be had on every node.
+        for place in 0..<3 {
+            for tag in tags {
+                let body = try await rig.members[place].running.view.body(tag)
+                #expect(self.bytes(body).starts(with: Array("Received: id \(tag.text)".utf8)))
+            }
+        }
+        try await rig.end()
+    }
+
+    @Test func `when the leader dies the others go on, and its mail is attempted by them`()
+        async throws
+    {
+        let rig = try ClusterRig()
+        try await rig.start()
+        let leader = try await rig.leader()
+        let survivors = [0, 1, 2].filter { $0 != leader }
+        let content = Array("of the leader\r\n".utf8)
+        let tag = try await self.accepted(rig, leader, content)
+        let isOfDead: (LeasedDelivery) -> Bool = { $0.id.message == tag }
+        try await rig.wait {
+            rig.members.contains { $0.taker.deliveries.contains(where: isOfDead) }
+        }
+        try await rig.kill(leader)
+        // Mail goes on at once, at both.
+        for place in survivors {
+            _ = try await self.accepted(rig, place, Array("after\r\n".utf8))
+        }
+        // What the dead one had leased comes to another when its session has expired.
+        try await rig.wait {
+            survivors.contains { rig.members[$0].taker.deliveries.contains(where: isOfDead) }
+        }
+        let heir = try #require(
+            survivors.first { rig.members[$0].taker.deliveries.contains(where: isOfDead) })
+        let body = try await rig.members[heir].running.view.body(tag)
+        #expect(self.bytes(body).suffix(content.count) == content[...])
+        try await rig.wait { await rig.status(heir).health == .degraded }
+        // It may have been on the wire: that is counted, everywhere.
+        let wasLeasedThere = rig.members[leader].taker.deliveries.contains(where: isOfDead)
+        for place in survivors where wasLeasedThere {
+            try await rig.wait { await rig.status(place).possibleDuplicates >= 1 }
+        }
+        try await rig.end()
+    }
+
+    @Test func `a node that was killed comes back and catches up`() async throws {
+        let rig = try ClusterRig()
+        try await rig.start()
+        let leader = try await rig.leader()
+        let other = (leader + 1) % 3
+        _ = try await self.accepted(rig, other, Array("one\r\n".utf8))
+        try await rig.kill(other)
+        for _ in 0..<20 {
+            _ = try await self.accepted(rig, leader, Array("two\r\n".utf8))
+        }
+        try await rig.restart(other)
+        try await rig.wait { await rig.status(other).queue?.messages == 21 }
+        _ = try await self.accepted(rig, other, Array("three\r\n".utf8))
+        try await rig.wait { await rig.status(leader).health == .healthy }
+        try await rig.end()
+    }
+}
