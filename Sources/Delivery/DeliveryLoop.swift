@@ -176,12 +176,12 @@ final class DeliveryLoop: @unchecked Sendable {
 
     func giveSlotBack() {
         self.connectionCount -= 1
-        guard !self.slotless.isEmpty else {
-            self.endIfDone()
-            return
+        self.endIfDone()
+        while !self.slotless.isEmpty {
+            let destination = self.destinations[self.slotless.removeFirst()]
+            // One whose work has ended meanwhile needs no turn: the next one has it.
+            if let destination, destination.waiting > 0 { return self.pumpSoon(destination) }
         }
-        let key = self.slotless.removeFirst()
-        if let destination = self.destinations[key] { self.pumpSoon(destination) }
     }
 
     private func endOneIdle() {
@@ -217,6 +217,7 @@ final class DeliveryLoop: @unchecked Sendable {
         self.stopped = promise
         self.stopDeadline = deadline
         self.isStopping = true
+        self.slotless = []
         for key in self.destinations.keys.sorted() {
             guard let destination = self.destinations[key] else { continue }
             for piece in destination.takeAll() { self.giveBack(piece) }

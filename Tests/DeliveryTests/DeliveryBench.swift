@@ -47,12 +47,14 @@ final class NotingDesk: DeliveryDesk {
     }
 
     /// The next note but for cleared suspensions, which every connection brings.
-    func next() async -> Event {
+    ///
+    /// - Throws: the test is over, by its time limit.
+    func next() async throws -> Event {
         for await event in self.stream {
             if case .cleared = event { continue }
             return event
         }
-        fatalError("the desk has gone")
+        throw CancellationError()
     }
 
     func settle(_ outcome: DeliveryOutcome) { self.input.yield(.settled(outcome)) }
@@ -204,7 +206,7 @@ struct DeliveryBench {
 
     /// The next outcome; anything else is an issue.
     func outcome() async throws -> DeliveryOutcome {
-        let event = await self.desk.next()
+        let event = try await self.desk.next()
         guard case .settled(let outcome) = event else {
             Issue.record("\(event)")
             throw Unexpected()

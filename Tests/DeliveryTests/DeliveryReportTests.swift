@@ -28,7 +28,8 @@ struct DeliveryReportTests {
     @Test func `a report goes to the sender, from the null sender`() async throws {
         let bench = try DeliveryBench(port: 1)
         bench.service.take([.report(Self.leased(sender: "s@a.example"))])
-        guard case .report(_, let envelope, let destinations, let text) = await bench.desk.next()
+        guard
+            case .report(_, let envelope, let destinations, let text) = try await bench.desk.next()
         else {
             Issue.record("no report")
             return
@@ -42,7 +43,7 @@ struct DeliveryReportTests {
     @Test func `a double bounce goes to the postmaster, and ends there`() async throws {
         let bench = try DeliveryBench(port: 1) { $0.delivery.postmaster = "pm@p.example" }
         bench.service.take([.report(Self.leased(sender: "", kind: .postmaster))])
-        guard case .report(_, let envelope, _, _) = await bench.desk.next() else {
+        guard case .report(_, let envelope, _, _) = try await bench.desk.next() else {
             Issue.record("no report")
             return
         }
@@ -51,7 +52,7 @@ struct DeliveryReportTests {
             Self.leased(sender: "", kind: .postmaster, to: "pm@p.example"), Self.leased(sender: ""),
         ] {
             bench.service.take([.report(report)])
-            guard case .waived = await bench.desk.next() else {
+            guard case .waived = try await bench.desk.next() else {
                 Issue.record("not waived")
                 return
             }

@@ -113,7 +113,7 @@ struct DeliveryServiceTests {
         let (mx, hosts) = try Self.two(gone.port)
         let bench = try DeliveryBench(port: gone.port, mx: mx, addresses: hosts)
         bench.take(DeliveryBench.delivery(1), DeliveryBench.delivery(2))
-        let event = await bench.desk.next()
+        let event = try await bench.desk.next()
         guard case .suspended(let name, let reply) = event else {
             Issue.record("\(event)")
             return
@@ -121,7 +121,7 @@ struct DeliveryServiceTests {
         #expect(name == "d.example" && reply.enhanced == EnhancedCode(4, 4, 1))
         #expect(reply.lines[0].contains("Connection refused"))
         // What was not begun is given back by name, behind the suspension.
-        guard case .released(let ids) = await bench.desk.next() else {
+        guard case .released(let ids) = try await bench.desk.next() else {
             Issue.record("not released")
             return
         }
@@ -145,7 +145,7 @@ struct DeliveryServiceTests {
             change: { $0.delivery.postmaster = "pm@p.example" },
             routing: { $0.timeouts.finalDot = .milliseconds(300) })
         bench.take(DeliveryBench.delivery(1, to: ["postmaster", "x@d.example"]))
-        guard case .suspended("d.example", _) = await bench.desk.next() else {
+        guard case .suspended("d.example", _) = try await bench.desk.next() else {
             Issue.record("not suspended")
             return
         }
@@ -243,7 +243,7 @@ struct DeliveryServiceTests {
             }
         }
         bench.take(DeliveryBench.delivery(1))
-        let event = await bench.desk.next()
+        let event = try await bench.desk.next()
         switch event {
         case .suspended(_, let reply):
             #expect(verb == "EHLO" && reply.lines[0].contains("timed out"))
@@ -302,7 +302,7 @@ struct DeliveryServiceTests {
         let bench = try DeliveryBench(port: server.port)
         bench.desk.rules.withLock { $0.mayFinish = false }
         bench.take(DeliveryBench.delivery(1))
-        let event = await bench.desk.next()
+        let event = try await bench.desk.next()
         guard case .released(let ids) = event else {
             Issue.record("\(event)")
             return
@@ -363,7 +363,7 @@ struct DeliveryServiceTests {
         let bench = try DeliveryBench(
             port: 1, mx: ["d.example": .failed(DNSFailure(.server, "SERVFAIL"))])
         bench.take(DeliveryBench.delivery(1))
-        let event = await bench.desk.next()
+        let event = try await bench.desk.next()
         guard case .suspended("d.example", let reply) = event else {
             Issue.record("\(event)")
             return

@@ -1,6 +1,7 @@
 import Delivery
 import MailQueue
 import NIOCore
+import NIOPosix
 import Networking
 import Primitives
 import SMTP
@@ -26,7 +27,7 @@ struct DeliveryStopTests {
         await reached.wait()
         bench.take(DeliveryBench.delivery(2))
         async let stopped: Void = bench.service.stop(within: .milliseconds(200)).get()
-        let event = await bench.desk.next()
+        let event = try await bench.desk.next()
         guard case .released(let ids) = event else {
             Issue.record("\(event)")
             return
@@ -37,6 +38,44 @@ struct DeliveryStopTests {
         #expect(verdict.kind == .deferred)
         #expect(verdict.reply.lines[0].contains("may be sent more than once"))
         try await stopped
+        try await server.stop()
+    }
+
+    @Test func `stopping: it ends, though many destinations wait for the only connection`()
+        async throws
+    {
+        var behaviour = ScriptedServer.Behaviour()
+        let reached = Signal()
+        behaviour.message = { _ in
+            reached.send()
+            return .hold("250 in the end")
+        }
+        let server = try await ScriptedServer.start(behaviour)
+        let bench = try DeliveryBench(port: server.port) { $0.delivery.connections = 1 }
+        bench.take(DeliveryBench.delivery(1))
+        await reached.wait()
+        for number in 2...4 {
+            let domain = "d\(number).example"
+            bench.take(
+                DeliveryBench.delivery(
+                    UInt64(number), to: ["x@\(domain)"], destination: domain))
+        }
+        // Their hosts are found, and they have asked for the connection.
+        for _ in 0..<4 {
+            for loop in MultiThreadedEventLoopGroup.singleton.makeIterator() {
+                try await loop.submit {}.get()
+            }
+        }
+        try await bench.service.stop(within: .milliseconds(200)).get()
+        var released: Set<Primitives.Tag> = []
+        while released.count < 3 {
+            switch try await bench.desk.next() {
+            case .released(let ids): released.formUnion(ids.map { $0.message })
+            case .settled(let outcome): #expect(outcome.verdicts[0].verdict.kind == .deferred)
+            default: Issue.record("something else")
+            }
+        }
+        #expect(released == Set((2...4).map { DeliveryBench.tag($0) }))
         try await server.stop()
     }
 
@@ -86,7 +125,7 @@ struct DeliveryStopTests {
         let bench = try DeliveryBench(port: 1)
         try await bench.stop()
         bench.take(DeliveryBench.delivery(1))
-        guard case .released(let ids) = await bench.desk.next() else {
+        guard case .released(let ids) = try await bench.desk.next() else {
             Issue.record("not released")
             return
         }

@@ -84,7 +84,7 @@ struct DeliveryTLSTests {
                 $0.routes = [Self.route(server.port, host: "mx.example", .verify)]
             }, authority: certificates.authority)
         bench.take(DeliveryBench.delivery(1))
-        switch await bench.desk.next() {
+        switch try await bench.desk.next() {
         case .settled(let outcome):
             #expect(isGood && outcome.verdicts[0].verdict.kind == .delivered)
         case .suspended(_, let reply):
@@ -138,7 +138,7 @@ struct DeliveryTLSTests {
             settings.routes = [route]
         }
         bench.take(DeliveryBench.delivery(1))
-        let event = await bench.desk.next()
+        let event = try await bench.desk.next()
         guard case .suspended(_, let reply) = event else {
             Issue.record("\(event)")
             return

@@ -106,7 +106,7 @@ struct StreamedBodyTests {
         let bench = try Self.bench(server.port, Self.content(1_200_000))
         bench.desk.rules.withLock { $0.failsAt = (piece, .lost) }
         bench.take(Self.delivery(1_200_000))
-        guard case .released(let ids) = await bench.desk.next() else {
+        guard case .released(let ids) = try await bench.desk.next() else {
             Issue.record("not released")
             return
         }
@@ -165,7 +165,7 @@ struct StreamedBodyTests {
                     acceptedAt: WallTime(milliseconds: 0), originalBytes: 8_000_000,
                     expiresAt: WallTime(milliseconds: 1000)))
         ])
-        guard case .report(_, _, _, let text) = await bench.desk.next() else {
+        guard case .report(_, _, _, let text) = try await bench.desk.next() else {
             Issue.record("no report")
             return
         }

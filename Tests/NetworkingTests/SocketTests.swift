@@ -370,6 +370,7 @@ struct OpenSSLProgramTests {
         let identity = try self.files.issue(self.authority, "mx", hosts: ["mx.example"])
         let server = try TLSServerContext([identity])
         let count = Self.loop.makePromise(of: Int.self)
+        let answered = Self.loop.makePromise(of: Void.self)
         let listener = try await Listener.bind(
             self.loopback, port: 0, on: Self.loop, children: Self.loop
         ) { channel in
@@ -385,27 +386,44 @@ struct OpenSSLProgramTests {
         ) { channel in
             let tls = TLSHandler(
                 try client.makeConnection(serverName: nil), handshakeTimeout: .seconds(10))
-            try channel.pipeline.syncOperations.addHandler(tls)
+            try channel.pipeline.syncOperations.addHandlers(tls, FirstRead(answered))
         }.get()
         // A close drops what waits for the handshake, so the write comes first.
         try await channel.writeAndFlush(ByteBuffer(repeating: 0x61, count: 200_000)).get()
         // Not closed before: tickets that the client has not read make its kernel send a reset,
-        // which would overtake the rest.
-        #expect(try await count.futureResult.get() == 200_000)
+        // which would overtake the rest. They come before the answer.
+        try await answered.futureResult.get()
         try await channel.close().get()
+        #expect(try await count.futureResult.get() == 200_000)
         try await listener.close().get()
     }
 
-    /// Asks for the next read only after it has got something.
+    /// Tells that something has come.
+    private final class FirstRead: ChannelInboundHandler {
+        typealias InboundIn = ByteBuffer
+        private let promise: EventLoopPromise<Void>
+        init(_ promise: EventLoopPromise<Void>) { self.promise = promise }
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) { self.promise.succeed() }
+        func channelInactive(context: ChannelHandlerContext) {
+            self.promise.fail(ChannelError.alreadyClosed)
+        }
+    }
+
+    /// Asks for the next read only after it has got something; answers when it has got all, and
+    /// tells how much had come when the peer says that it has ended.
     private final class OneByOne: ChannelInboundHandler {
         typealias InboundIn = ByteBuffer
+        typealias OutboundOut = ByteBuffer
         private let promise: EventLoopPromise<Int>
         private var count = 0
         init(_ promise: EventLoopPromise<Int>) { self.promise = promise }
         func channelActive(context: ChannelHandlerContext) { context.read() }
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
             self.count += Self.unwrapInboundIn(data).readableBytes
-            if self.count == 200_000 { self.promise.succeed(self.count) }
+            if self.count == 200_000 {
+                let answer = ByteBuffer(string: "all")
+                context.writeAndFlush(Self.wrapOutboundOut(answer), promise: nil)
+            }
             context.read()
         }
         func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
