@@ -92,6 +92,8 @@ package final class Node: @unchecked Sendable {
     var rates = Rates()
     var timers: [RepeatedTask] = []
     var wake: Scheduled<Void>?
+    /// When `wake` fires; nil: no timer is set.
+    var wakeAt: Instant?
     var alarms: [String] = []
     /// Messages whose only copy is lost, until they have ended: said once each.
     var lostBodies: Set<Tag> = []

@@ -48,12 +48,16 @@ extension Node {
         self.planTurn()
     }
 
+    /// A timer that is earlier than need be stays: to look once for nothing costs less than to set
+    /// it anew with each entry.
     private func sleepUntilDue(_ now: Instant) {
-        self.wake?.cancel()
-        self.wake = nil
         guard let due = self.machine.queue.nextWake else { return }
         let wait = max(.milliseconds(1), due - self.machine.queueTime(at: now))
+        if let wakeAt, wakeAt <= now + wait { return }
+        self.wake?.cancel()
+        self.wakeAt = now + wait
         self.wake = self.loop.scheduleTask(in: .nanoseconds(wait.inNanoseconds)) {
+            self.wakeAt = nil
             self.dispatch()
         }
     }

@@ -226,7 +226,7 @@ extension DeliveryLoop {
             "id": "\(lease.delivery.id.message.text)", "attempt": "\(lease.delivery.attempt)",
             "destination": "\(lease.delivery.destination)", "recipients": "\(group.count)",
             "to": "\(addresses.joined(separator: " "))",
-            "result": "\(verdict.kind)", "reply": "\(verdict.reply.summary)",
+            "result": .string(verdict.kind.label), "reply": "\(verdict.reply.summary)",
         ]
         if let circumstances {
             metadata["host"] = "\(circumstances.host.name)"

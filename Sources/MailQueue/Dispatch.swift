@@ -23,6 +23,23 @@ extension MailQueue {
         self.promote(now: now, limit: 4 * limit)
         let expired = self.expired(now: now, limit: min(limit, Grant.itemsMax))
         if !expired.isEmpty { commands.append(Command(.expire(expired))) }
+        self.trimOwed()
+        // Asked after each entry, and mostly there is nothing: then nothing is allocated.
+        if !self.owed.isEmpty || self.destinations.ringFirst != Slot.none,
+            self.sessions.indices.contains(where: { self.canLease($0) })
+        {
+            self.deal(now: now, limit: limit, term: term, into: &commands)
+        }
+        if commands.isEmpty, let wake = self.timedWake, wake <= now.milliseconds {
+            commands.append(Command(.tick))
+        }
+        return commands
+    }
+
+    /// Grants for what is ready.
+    private func deal(
+        now: QueueTime, limit: Int, term: UInt64, into commands: inout [Command]
+    ) {
         var room = self.sessions.indices.map { place in
             self.canLease(place) ? self.sessions[place].credit - self.sessions[place].leases : 0
         }
@@ -31,10 +48,6 @@ extension MailQueue {
         self.dealReports(&grants, &room, &left, term)
         self.dealDeliveries(&grants, &room, &left, now, term)
         for grant in grants { if let grant { commands.append(Command(.grant(grant))) } }
-        if commands.isEmpty, let wake = self.timedWake, wake <= now.milliseconds {
-            commands.append(Command(.tick))
-        }
-        return commands
     }
 
     /// When time alone changes the state, which an entry must bring about.
@@ -77,10 +90,9 @@ extension MailQueue {
             .map { self.id(of: $0) }.sorted()
     }
 
-    private mutating func dealReports(
+    private func dealReports(
         _ grants: inout [Grant?], _ room: inout [UInt32], _ left: inout Int, _ term: UInt64
     ) {
-        self.trimOwed()
         for offset in 0..<min(self.owed.count, left) {
             let id = self.owed[offset]
             guard self.isWaiting(id), let found = self.findReport(id) else { continue }

@@ -155,9 +155,10 @@ struct LogLines: LogHandler {
         }
     }
 
+    private static let hex = Array("0123456789abcdef".utf8)
+
     /// A JSON string (RFC 8259 §7): what a peer sent cannot end the line or the string.
     private static func quote(_ text: String, into line: inout [UInt8]) {
-        let hex = Array("0123456789abcdef".utf8)
         line.append(UInt8(ascii: "\""))
         for byte in text.utf8 {
             switch byte {
@@ -166,8 +167,8 @@ struct LogLines: LogHandler {
                 line.append(byte)
             case 0..<0x20, 0x7F:
                 line.append(contentsOf: "\\u00".utf8)
-                line.append(hex[Int(byte >> 4)])
-                line.append(hex[Int(byte & 15)])
+                line.append(Self.hex[Int(byte >> 4)])
+                line.append(Self.hex[Int(byte & 15)])
             case _: line.append(byte)
             }
         }

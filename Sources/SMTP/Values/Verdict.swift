@@ -17,6 +17,17 @@ package struct Verdict: Hashable, Sendable {
         /// The next host is the mailbox itself (LMTP) and makes no reports of its own: delivery is
         /// final, and a report of success is ours to make.
         case stored = 5
+
+        /// For the log.
+        package var label: String {
+            switch self {
+            case .delivered: "delivered"
+            case .relayed: "relayed"
+            case .deferred: "deferred"
+            case .failed: "failed"
+            case .stored: "stored"
+            }
+        }
     }
     package var kind: Kind
     /// The reply that decided, or one of ours that tells what happened (e.g. a time-out).
