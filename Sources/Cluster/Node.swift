@@ -64,6 +64,8 @@ package final class Node: @unchecked Sendable {
     var saidWorks = false
     /// None before it is founded.
     var cluster: ClusterID
+    /// Of the hard state that is known to be synced.
+    var durableTerm: UInt64
     /// Counts sessions that are opened in this process, too.
     var boot: BootNumber
     var posts: [Post] = []
@@ -107,6 +109,8 @@ package final class Node: @unchecked Sendable {
     struct Store {
         var ticket: UInt64
         var position: UInt64
+        /// Of the hard state in it; nil: there is none.
+        var term: UInt64?
     }
 
     /// Who is to be told a result.
@@ -177,6 +181,7 @@ package final class Node: @unchecked Sendable {
         self.commitTimeout = settings.cluster?.commitTimeout ?? .seconds(30)
         self.clusterSettings = clusterSettings
         self.quota = QueueQuota(settings.relay)
+        self.durableTerm = machine.term
         self.machine = machine
         self.logger = logger
         self.cluster = identity.cluster

@@ -73,6 +73,7 @@ extension Node {
         var ticket: UInt64?
         while let first = self.stores.first, first.position <= durable {
             ticket = first.ticket
+            self.durableTerm = first.term ?? self.durableTerm
             _ = self.stores.popFirst()
         }
         if let ticket { self.machine.stored(upTo: ticket) }
@@ -115,7 +116,9 @@ extension Node {
         case .store(let request):
             invariant(request.snapshot == nil, "nobody sends a snapshot to a group of one")
             let position = self.storage.append(request.entries, request.hardState)
-            self.stores.append(Store(ticket: request.ticket, position: position))
+            self.stores.append(
+                Store(
+                    ticket: request.ticket, position: position, term: request.hardState?.term))
         case .apply(let entries, let applied):
             for entry in entries { self.apply(entry, &news) }
             self.machine.appliedAll(applied)

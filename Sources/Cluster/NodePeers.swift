@@ -188,6 +188,6 @@ extension Node: PeerEvents {
         Hello(
             cluster: self.cluster, node: self.identity.node,
             incarnation: self.identity.incarnation, boot: self.boot,
-            durableIndex: self.machine.durable.index, durableTerm: self.machine.durable.term)
+            durableIndex: self.machine.durable.index, durableTerm: self.durableTerm)
     }
 }

@@ -41,25 +41,28 @@ struct HelloTests {
 
     @Test func `who may not speak is told why`() {
         let us = self.hello(node: "a", incarnation: 1)
-        #expect(us.refusal(of: self.hello(), remembered: nil) == nil)
-        #expect(us.refusal(of: self.hello(cluster: 0), remembered: nil) == nil)
+        #expect(us.refusal(of: self.hello(), memory: PeerMemory()) == nil)
+        #expect(us.refusal(of: self.hello(cluster: 0), memory: PeerMemory()) == nil)
         #expect(
-            us.refusal(of: self.hello(cluster: 8), remembered: nil)
+            us.refusal(of: self.hello(cluster: 8), memory: PeerMemory())
                 == .otherCluster(ClusterID(raw: 8)))
-        #expect(us.refusal(of: self.hello(node: "a"), remembered: nil) == .ourName)
-        #expect(us.refusal(of: self.hello(versions: 2...3), remembered: nil) == .version(2...3))
+        #expect(us.refusal(of: self.hello(node: "a"), memory: PeerMemory()) == .ourName)
+        #expect(
+            us.refusal(of: self.hello(versions: 2...3), memory: PeerMemory()) == .version(2...3))
     }
 
     @Test func `a disk that has gone back in time is refused, a wiped one is not`() {
         let us = self.hello(node: "a", incarnation: 1)
-        let seen = Hello.Remembered(
-            incarnation: Incarnation(raw: 3), boot: 2, durableIndex: 90, durableTerm: 4)
-        #expect(us.refusal(of: self.hello(), remembered: seen) == nil)
-        #expect(us.refusal(of: self.hello(boot: 1), remembered: seen) == .rolledBack)
-        #expect(us.refusal(of: self.hello(index: 89), remembered: seen) == .rolledBack)
-        #expect(us.refusal(of: self.hello(term: 3), remembered: seen) == .rolledBack)
+        var seen = PeerMemory()
+        let isMet = seen.meet(self.hello().shown)
+        #expect(isMet)
+        seen.acknowledged(Incarnation(raw: 3), index: 90, term: 4, commit: 90)
+        #expect(us.refusal(of: self.hello(), memory: seen) == nil)
+        #expect(us.refusal(of: self.hello(boot: 1), memory: seen) == .rolledBack)
+        #expect(us.refusal(of: self.hello(index: 89), memory: seen) == .rolledBack)
+        #expect(us.refusal(of: self.hello(term: 3), memory: seen) == .rolledBack)
         #expect(
-            us.refusal(of: self.hello(incarnation: 4, boot: 1, index: 0), remembered: seen) == nil)
+            us.refusal(of: self.hello(incarnation: 4, boot: 1, index: 0), memory: seen) == nil)
     }
 }
 

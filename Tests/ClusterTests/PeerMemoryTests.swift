@@ -57,6 +57,26 @@ struct PeerMemoryTests {
         self.expect(&memory, self.disk(boot: 4, term: 5, index: 82))
     }
 
+    @Test func `one start in two processes is a copied disk, and no process is behind itself`() {
+        var memory = PeerMemory()
+        var disk = self.disk()
+        disk.process = 7
+        self.expect(&memory, disk)
+        memory.acknowledged(Incarnation(raw: 3), index: 95, term: 5, commit: 95)
+        // The Hello of its other link was under way meanwhile.
+        self.expect(&memory, disk)
+        disk.process = 8
+        disk.term = 5
+        disk.index = 95
+        self.expect(&memory, disk, isLetIn: false)
+        disk.boot = 3
+        self.expect(&memory, disk)
+        // What comes late from the earlier one.
+        disk.process = 7
+        disk.boot = 2
+        self.expect(&memory, disk, isLetIn: false)
+    }
+
     @Test func `a wiped disk is another one`() {
         var memory = self.met()
         self.expect(&memory, self.disk(30, boot: 1, term: 0, index: 0))

@@ -157,29 +157,17 @@ struct PeerRefusalTests {
         let first = try await scene.friend(PeerNode.hello("b", index: 90))
         first.close()
         await scene.node.up("-b control")
+        let incarnation = PeerNode.hello("b").incarnation
+        // What it has acknowledged is committed up to 85: so much it has for ever.
+        try await scene.node.on {
+            $0.acknowledged(incarnation, index: 88, term: 1, commit: 85)
+        }
         let peer = try await scene.dial(scene.identity)
-        peer.send(PeerNode.hello("b", boot: 2, index: 89))
+        peer.send(PeerNode.hello("b", boot: 2, index: 84))
         try await scene.expect(.rolledBack, peer, "rolled back or copied")
-        let same = try await scene.friend(PeerNode.hello("b", boot: 2, index: 90))
+        // The end of a log may be another leader's to replace.
+        let same = try await scene.friend(PeerNode.hello("b", boot: 2, index: 85))
         same.close()
-        try await scene.rig.end()
-    }
-
-    @Test func `a disk that was rolled back behind what its standing has shown`() async throws {
-        let scene = try await Scene()
-        let first = try await scene.friend()
-        first.send(
-            .standing(
-                Standing(
-                    applied: .zero, durable: LogPosition(term: 3, index: 500), sessionsIn: 0,
-                    sessionsOut: 0, diskFreePermille: 1, refusesBodies: false,
-                    isDraining: false)))
-        await scene.node.diary.wait { $0.messages.count == 1 }
-        first.close()
-        await scene.node.up("-b control")
-        let peer = try await scene.dial(scene.identity)
-        peer.send(PeerNode.hello("b", boot: 2, index: 400))
-        try await scene.expect(.rolledBack, peer)
         try await scene.rig.end()
     }
 

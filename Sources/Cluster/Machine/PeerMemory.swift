@@ -5,13 +5,16 @@
 // Catches   here      a disk that was rolled back: fewer starts, an older term, or less log than it
 //                     has acknowledged. Such a member could deny what it promised: it gets neither
 //                     votes nor log. Each of the three alone is proof, whatever the others say.
+//           here      a copied disk: one start in two processes.
 //           in the queue (`OpenSession`)  two copies of a disk that are started the same number of
-//                     times: a session is void unless its boot number is greater than the last one
-//                     of that incarnation. That rule is replicated and outlives every process.
+//                     times, whoever met them: a session is void unless its boot number is greater
+//                     than the last one of that incarnation. That rule is replicated and outlives
+//                     every process.
 //           in the identity file  a wiped disk: it has another incarnation, and is not refused.
 // Sound     only what never shrinks is remembered. A log may lose its end to another leader's, so
 //           an index counts only once it is acknowledged AND committed; terms are those of the hard
-//           state, not of the last entry.
+//           state, not of the last entry. One process is never behind itself: of two Hellos
+//           under way, the later one may say less, and means nothing by it.
 // Forgets   with the process, and beyond `incarnationsMax` whoever was heard longest ago.
 
 package import Primitives
@@ -26,12 +29,18 @@ package struct PeerMemory: Hashable, Sendable {
         package var term: UInt64
         /// Of a disk: the last index of its log. Remembered: acknowledged and committed.
         package var index: UInt64
+        /// Drawn by each start of the program; 0: not known.
+        package var process: UInt64
 
-        package init(incarnation: Incarnation, boot: BootNumber, term: UInt64, index: UInt64) {
+        package init(
+            incarnation: Incarnation, boot: BootNumber, term: UInt64, index: UInt64,
+            process: UInt64 = 0
+        ) {
             self.incarnation = incarnation
             self.boot = boot
             self.term = term
             self.index = index
+            self.process = process
         }
     }
 
@@ -47,18 +56,27 @@ package struct PeerMemory: Hashable, Sendable {
         self.known.first { $0.incarnation == incarnation }
     }
 
+    /// Whether a disk may speak. False: it was rolled back or copied.
+    package func admits(_ disk: Shown) -> Bool {
+        guard let known = self.shown(by: disk.incarnation) else { return true }
+        if known.process != 0, disk.process != 0 {
+            if disk.process == known.process { return true }
+            if disk.boot == known.boot { return false }
+        }
+        return disk.boot >= known.boot && disk.term >= known.term && disk.index >= known.index
+    }
+
     /// A disk introduces itself. False: it was rolled back or copied, and what it says counts for
     /// nothing.
     package mutating func meet(_ disk: Shown) -> Bool {
-        if let known = self.shown(by: disk.incarnation),
-            disk.boot < known.boot || disk.term < known.term || disk.index < known.index
-        {
+        guard self.admits(disk) else {
             self.refused += 1
             return false
         }
         self.change(disk.incarnation) {
-            $0.boot = disk.boot
-            $0.term = disk.term
+            if disk.boot >= $0.boot { $0.process = disk.process }
+            $0.boot = max($0.boot, disk.boot)
+            $0.term = max($0.term, disk.term)
         }
         return true
     }

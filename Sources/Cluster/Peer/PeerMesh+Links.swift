@@ -27,9 +27,10 @@ extension PeerMesh {
                     "your certificate is for \"\(link.certificateName)\", you say that you are "
                         + "\"\(hello.node)\""))
         }
-        let known = self.remembered.firstIndex { $0.incarnation == hello.incarnation }
         let ours = self.ownHello(hello.link)
-        if let refusal = ours.refusal(of: hello, remembered: known.map { self.remembered[$0] }) {
+        if let refusal = ours.refusal(of: hello, memory: self.memory) {
+            // Counted there too.
+            if refusal == .rolledBack { _ = self.meet(hello) }
             return .refuse(PeerRefusal(refusal))
         }
         let record =
@@ -63,24 +64,12 @@ extension PeerMesh {
             other.close(Goodbye(label: "duplicate", sentence: "another connection is in use"))
         }
         record.links[hello.link] = link
-        self.remember(hello, at: known)
+        let isMet = self.meet(hello)
+        invariant(isMet, "a disk is judged before it is met")
         if !record.isSeed, !hello.host.isEmpty, hello.port > 0 {
             record.address = Endpoint(host: hello.host, port: Int(hello.port))
         }
         return .admit
-    }
-
-    private func remember(_ hello: Hello, at known: Int?) {
-        if let known {
-            self.remembered[known].see(hello)
-            return
-        }
-        if self.remembered.count >= self.limits.rememberedMax { self.remembered.removeFirst() }
-        self.remembered.append(
-            Hello.Remembered(
-                incarnation: hello.incarnation, boot: hello.boot,
-                durableIndex: hello.durableIndex, durableTerm: hello.durableTerm,
-                process: hello.process))
     }
 
     func linkUp(_ link: PeerLink, _ hello: Hello, _ kind: PeerLinkKind) {
@@ -94,12 +83,6 @@ extension PeerMesh {
     }
 
     func received(_ message: PeerMessage, _ hello: Hello, _ link: PeerLink) {
-        if case .standing(let standing) = message,
-            let known = self.remembered.firstIndex(where: { $0.incarnation == hello.incarnation })
-        {
-            self.remembered[known].see(
-                durableTerm: standing.durable.term, index: standing.durable.index)
-        }
         self.events?.received(message, from: hello.node, hello.incarnation)
     }
 

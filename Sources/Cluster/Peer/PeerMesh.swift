@@ -2,7 +2,7 @@
 //
 // Takes     messages for nodes by name; addresses of members beyond the seeds.
 // Gives     peers that come and go, and their messages in order of each link (PeerEvents).
-// Never     looks into a message, but for what `standing` shows of a peer's disk.
+// Never     looks into a message.
 // Limits    PeerLimits. One loop: the node's; every function is to be called on it.
 // Standard  TLS 1.3 (RFC 8446), both sides certified by the cluster's own authority.
 // See       Docs/PeerProtocol.md; PeerLink, PeerMesh+Links, PeerMesh+Dialing.
@@ -59,8 +59,6 @@ package struct PeerLimits: Sendable {
     package var strangersMax = 64
     /// Names of peers that are known at once.
     package var peersMax = 1024
-    /// Incarnations whose disks are remembered.
-    package var rememberedMax = 4096
     package init() {}
 
     func queueBytes(_ kind: PeerLinkKind) -> Int {
@@ -94,7 +92,7 @@ package final class PeerMesh {
     var names: [NodeName] = []
     /// All connections that are not closed.
     var links: [PeerLink] = []
-    var remembered: [Hello.Remembered] = []
+    private(set) var memory = PeerMemory()
     var gate = WarningGate()
     var metrics = PeerMetrics()
 
@@ -254,6 +252,18 @@ package final class PeerMesh {
                 Goodbye(label: "stopping", sentence: "this connection is not needed any more"))
         }
     }
+
+    /// A member's disk has acknowledged the log up to `index` in `term`: it will never have less.
+    ///
+    /// - Parameter commit: known to be committed here.
+    package func acknowledged(
+        _ incarnation: Incarnation, index: UInt64, term: UInt64, commit: UInt64
+    ) {
+        self.memory.acknowledged(incarnation, index: index, term: term, commit: commit)
+    }
+
+    /// Takes in what a disk says of itself. False: it was rolled back or copied.
+    func meet(_ hello: Hello) -> Bool { self.memory.meet(hello.shown) }
 
     package var statistics: PeerStatistics { self.metrics.statistics }
 

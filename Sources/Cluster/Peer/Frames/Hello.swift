@@ -24,8 +24,9 @@ package struct Hello: Hashable, Sendable {
     package var node: NodeName
     package var incarnation: Incarnation
     package var boot: BootNumber
-    /// The last index that is synced on the sender's disk, and its term.
+    /// The last index of the log that is synced on the sender's disk.
     package var durableIndex: UInt64
+    /// The term of the hard state that is synced there.
     package var durableTerm: UInt64
     package var featureLevel: UInt32
     /// What this connection is for: the dialer says, the other repeats it.
@@ -100,62 +101,21 @@ package struct Hello: Hashable, Sendable {
 
     /// Why `peer` may not speak to us; nil: it may.
     ///
-    /// - Parameter remembered: the most that this peer's incarnation has shown us before.
-    package func refusal(of peer: Hello, remembered: Remembered?) -> Refusal? {
+    /// - Parameter memory: what disks have shown us before.
+    package func refusal(of peer: Hello, memory: PeerMemory) -> Refusal? {
         if !self.versions.overlaps(peer.versions) { return .version(peer.versions) }
         if self.cluster.raw != 0, peer.cluster.raw != 0, peer.cluster != self.cluster {
             return .otherCluster(peer.cluster)
         }
         if peer.node == self.node { return .ourName }
-        if let remembered, remembered.hasMore(than: peer) { return .rolledBack }
-        return nil
+        return memory.admits(peer.shown) ? nil : .rolledBack
     }
 
-    /// The greatest values that one incarnation of a peer has shown.
-    package struct Remembered: Hashable, Sendable {
-        package var incarnation: Incarnation
-        package var boot: BootNumber
-        package var durableIndex: UInt64
-        package var durableTerm: UInt64
-        /// Of the start that has shown `boot`; 0: not known.
-        package var process: UInt64
-        package init(
-            incarnation: Incarnation, boot: BootNumber, durableIndex: UInt64, durableTerm: UInt64,
-            process: UInt64 = 0
-        ) {
-            self.incarnation = incarnation
-            self.boot = boot
-            self.durableIndex = durableIndex
-            self.durableTerm = durableTerm
-            self.process = process
-        }
-
-        /// Whether `peer` is of this incarnation and shows less: an earlier start, another program
-        /// that claims the same start, or a shorter log after a start. (One program's own log may
-        /// get shorter for a moment, when a leader replaces its end.)
-        func hasMore(than peer: Hello) -> Bool {
-            guard self.incarnation == peer.incarnation else { return false }
-            if peer.boot < self.boot { return true }
-            if peer.boot == self.boot, self.process != 0, peer.process != 0 {
-                return peer.process != self.process
-            }
-            return (peer.durableTerm, peer.durableIndex) < (self.durableTerm, self.durableIndex)
-        }
-
-        /// Takes in what the same incarnation shows now.
-        mutating func see(_ peer: Hello) {
-            if peer.boot >= self.boot {
-                self.boot = peer.boot
-                self.process = peer.process
-            }
-            self.see(durableTerm: peer.durableTerm, index: peer.durableIndex)
-        }
-
-        mutating func see(durableTerm term: UInt64, index: UInt64) {
-            guard (self.durableTerm, self.durableIndex) < (term, index) else { return }
-            self.durableTerm = term
-            self.durableIndex = index
-        }
+    /// What it says of the sender's disk.
+    package var shown: PeerMemory.Shown {
+        PeerMemory.Shown(
+            incarnation: self.incarnation, boot: self.boot, term: self.durableTerm,
+            index: self.durableIndex, process: self.process)
     }
 
     package enum Refusal: Hashable, Sendable {
