@@ -9,7 +9,7 @@
 package import Primitives
 
 extension MailQueue {
-    private static let metaVersion: UInt8 = 2
+    private static let metaVersion: UInt8 = 3
 
     static func hash(_ tag: Tag, _ row: [UInt8]) -> UInt64 {
         var hash = StableHash()
@@ -48,15 +48,7 @@ extension MailQueue {
             self.totals.takeoverDuplicates, self.totals.replyDuplicates,
         ] { writer.varint(total) }
         writer.varint(self.nodes.count)
-        for node in self.nodes {
-            writer.string(node.name)
-            writer.u64(node.incarnation.raw)
-            writer.varint(node.boot)
-            writer.bool(node.draining)
-            writer.bool(node.isMember)
-            writer.varint(node.retired.count)
-            for incarnation in node.retired { writer.u64(incarnation.raw) }
-        }
+        for node in self.nodes { node.encode(into: &writer) }
         self.holderSets.encode(into: &writer)
         writer.varint(self.sessions.count)
         for session in self.sessions { session.encode(into: &writer) }
@@ -97,15 +89,7 @@ extension MailQueue {
         self.totals.takeoverDuplicates = try reader.varint()
         self.totals.replyDuplicates = try reader.varint()
         for _ in 0..<(try reader.count(atMost: Int(UInt16.max))) {
-            var node = NodeRow(
-                name: try reader.string(), incarnation: Incarnation(raw: try reader.u64()),
-                boot: try reader.varint())
-            node.draining = try reader.bool()
-            node.isMember = try reader.bool()
-            for _ in 0..<(try reader.count(atMost: NodeRow.retiredMax)) {
-                node.retired.append(Incarnation(raw: try reader.u64()))
-            }
-            self.nodes.append(node)
+            self.nodes.append(try NodeRow(from: &reader))
         }
         self.holderSets = try HolderTable(from: &reader)
         for _ in 0..<(try reader.count(atMost: Int(UInt16.max))) {

@@ -73,6 +73,10 @@ package struct Command: Hashable, Sendable {
         case replicasLost(Holder, [Tag])
         /// The leader, for an operator: the node is a member no longer, and its copies are gone.
         case removeNode(RemoveNode)
+        /// The leader: it has met this disk under this name.
+        case admit(Admission)
+        /// An operator: what the named node should be. A name without a row gets one.
+        case wish(node: NodeName, MemberWish)
     }
 
     package static let replicasLostMax = 1000

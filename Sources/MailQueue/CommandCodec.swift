@@ -18,6 +18,7 @@ extension Command {
         case closeSession, expireSession, enqueue, outcome, release, grant, suspend
         case clearSuspension, cancel, report, waiveReport, admin, expire, bodyLost, tick
         case settings, drain, replicaAdded, replicasLost, removeNode
+        case admit, wish
     }
 
     /// Pairs with `init(from:)`.
@@ -60,6 +61,8 @@ extension Command {
         case .replicaAdded: .replicaAdded
         case .replicasLost: .replicasLost
         case .removeNode: .removeNode
+        case .admit: .admit
+        case .wish: .wish
         }
     }
 
@@ -104,6 +107,10 @@ extension Command {
             writer.varint(tags.count)
             for tag in tags { tag.encode(into: &writer) }
         case .removeNode(let removal): removal.encode(into: &writer)
+        case .admit(let admission): admission.encode(into: &writer)
+        case .wish(let node, let wish):
+            writer.string(node)
+            writer.u8(wish.rawValue)
         }
     }
 
@@ -163,6 +170,11 @@ extension Command {
             let holder = try HolderCodec.holder(from: &reader)
             return .replicasLost(holder, try Self.tags(from: &reader))
         case .removeNode: return .removeNode(try RemoveNode(from: &reader))
+        case .admit: return .admit(try Admission(from: &reader))
+        case .wish:
+            let node = try reader.string()
+            guard let wish = MemberWish(rawValue: try reader.u8()) else { throw .unknown("wish") }
+            return .wish(node: node, wish)
         }
     }
 

@@ -46,6 +46,8 @@ package enum CommandResult: Hashable, Sendable {
         case lastCopies = 12
         /// `HolderTable.setsMax` different placements are in use.
         case tooManyPlacements = 13
+        /// `NodeRow.disksMax` disks of that name are members, or about to be.
+        case tooManyDisks = 14
     }
 }
 

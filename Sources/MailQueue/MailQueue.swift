@@ -124,7 +124,7 @@ package struct MailQueue: ~Copyable {
         case .replicasLost(let holder, let tags):
             return self.replicasLost(holder, tags, by: session)
         case .openSession, .expireSession, .cancel, .grant, .admin, .expire, .bodyLost, .tick,
-            .settings, .drain, .removeNode:
+            .settings, .drain, .removeNode, .admit, .wish:
             return self.applyUnasked(action, from: session, &effects)
         }
     }
@@ -145,6 +145,8 @@ package struct MailQueue: ~Copyable {
         case .settings(let settings): return self.replace(settings)
         case .drain(let node, let draining): return self.drain(node, draining)
         case .removeNode(let removal): return self.remove(removal, &effects)
+        case .admit(let admission): return self.admit(admission)
+        case .wish(let node, let wish): return self.wish(node, wish)
         case .closeSession, .enqueue, .outcome, .release, .suspend, .clearSuspension, .report,
             .waiveReport, .replicaAdded, .replicasLost:
             return .refused(.sessionClosed)
@@ -160,7 +162,7 @@ package struct MailQueue: ~Copyable {
         case .cancel(let tag): return self.cancel(tag, &effects)
         case .openSession, .closeSession, .expireSession, .enqueue, .release, .grant, .suspend,
             .clearSuspension, .report, .waiveReport, .admin, .expire, .bodyLost, .tick, .settings,
-            .drain, .replicaAdded, .replicasLost, .removeNode:
+            .drain, .replicaAdded, .replicasLost, .removeNode, .admit, .wish:
             return .refused(.sessionClosed)
         }
     }
@@ -170,14 +172,6 @@ package struct MailQueue: ~Copyable {
         self.settings = settings
         self.rebuildDueHeap()
         for slot in self.destinations.slots { self.updateRing(slot) }
-        return .done
-    }
-
-    private mutating func drain(_ node: NodeName, _ draining: Bool) -> CommandResult {
-        guard let place = self.nodes.firstIndex(where: { $0.name == node }) else {
-            return .refused(.unknown)
-        }
-        self.nodes[place].draining = draining
         return .done
     }
 }

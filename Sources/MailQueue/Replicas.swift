@@ -44,9 +44,15 @@ extension MailQueue {
     mutating func retire(_ node: Int) {
         let row = self.nodes[node]
         guard row.isMember else { return }
-        if row.retired.count == NodeRow.retiredMax { self.nodes[node].retired.removeFirst() }
-        self.nodes[node].retired.append(row.incarnation)
+        self.retire(row.incarnation, of: node)
         self.holderSets.drop(Holder(node: row.name, incarnation: row.incarnation))
+    }
+
+    private mutating func retire(_ incarnation: Incarnation, of node: Int) {
+        let count = self.nodes[node].retired.count
+        if count == NodeRow.retiredMax { self.nodes[node].retired.removeFirst() }
+        self.nodes[node].retired.append(incarnation)
+        self.nodes[node].disks.removeAll { $0.incarnation == incarnation }
     }
 
     mutating func remove(_ removal: RemoveNode, _ effects: inout [Effect]) -> CommandResult {
@@ -54,7 +60,12 @@ extension MailQueue {
             return .refused(.unknown)
         }
         let holder = Holder(node: removal.node, incarnation: removal.incarnation)
-        guard self.isMember(holder) else { return .refused(.notMember) }
+        // A node that is to leave may never have opened a session.
+        let row = self.nodes[node]
+        let isMember = self.isMember(holder)
+        guard isMember || (row.wish.isLeaving && !row.isMember) else {
+            return .refused(.notMember)
+        }
         guard removal.force || self.removal(of: holder).lost == 0 else {
             return .refused(.lastCopies)
         }
@@ -63,9 +74,10 @@ extension MailQueue {
             self.close(
                 session.id, freeAt: self.time + self.settings.holdDown, mayRepeat: true, &effects)
         }
-        self.retire(node)
+        if isMember { self.retire(node) } else { self.retire(removal.incarnation, of: node) }
         self.nodes[node].isMember = false
         self.nodes[node].draining = false
+        if row.wish.isLeaving { self.nodes[node].wish = .removed }
         return .done
     }
 

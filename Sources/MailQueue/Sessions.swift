@@ -11,11 +11,17 @@ struct NodeRow {
     var incarnation: Incarnation
     var boot: BootNumber
     var draining = false
-    /// False: removed. The row stays, since sessions and deliveries name it by its place.
+    /// False: removed, or it has not opened a session yet. The row stays, since sessions and deliveries name it by its place.
     var isMember = true
     /// Earlier incarnations, oldest first: none of them comes back, their copies are gone. At most
     /// `retiredMax`.
     var retired: [Incarnation] = []
+    var wish = MemberWish.none
+    /// Admitted, oldest first. At most `disksMax`.
+    var disks: [MemberDisk] = []
+    /// Where others can dial it; "": not known.
+    var host = ""
+    var port: UInt16 = 0
 
     static let retiredMax = 64
 }

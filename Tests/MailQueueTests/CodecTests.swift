@@ -75,7 +75,7 @@ struct CommandDice {
         return settings
     }
     mutating func action() -> Command.Action {
-        switch self.dice.below(21) {
+        switch self.dice.below(23) {
         case 0:
             return .openSession(
                 OpenSession(
@@ -119,6 +119,15 @@ struct CommandDice {
             return .removeNode(
                 RemoveNode(
                     node: holder.node, incarnation: holder.incarnation, force: self.flag()))
+        case 20:
+            return .admit(
+                Admission(
+                    node: self.text(), incarnation: Incarnation(raw: self.number()),
+                    host: self.text(), port: UInt16(self.dice.below(65_536)),
+                    gone: (0..<self.dice.below(3)).map { _ in Incarnation(raw: self.number()) }))
+        case 21:
+            let wish = MemberWish.allCases[self.dice.below(MemberWish.allCases.count)]
+            return .wish(node: self.text(), wish)
         case _: return .drain(node: self.text(), draining: self.flag())
         }
     }

@@ -185,7 +185,11 @@ final class Life {
         let node = ["b", "c"][self.dice.below(2)]
         let disk = UInt64(1 + self.dice.below(Int(self.disks[node, default: 1])))
         let holder = Holder(node: node, incarnation: Incarnation(raw: disk))
-        switch self.dice.below(8) {
+        switch self.dice.below(10) {
+        case 8:
+            try self.apply(
+                Command(.admit(Admission(node: node, incarnation: holder.incarnation))))
+        case 9: try self.send(.wish(node: node, MemberWish.allCases[self.dice.below(6)]))
         case 0:
             let removal = RemoveNode(
                 node: node, incarnation: holder.incarnation, force: self.dice.chance(permille: 500))

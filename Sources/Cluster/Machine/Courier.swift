@@ -129,7 +129,7 @@ extension Command {
         case .outcome, .cancel: true
         case .openSession, .closeSession, .expireSession, .enqueue, .release, .grant, .suspend,
             .clearSuspension, .report, .waiveReport, .admin, .expire, .bodyLost, .tick, .settings,
-            .drain, .replicaAdded, .replicasLost, .removeNode:
+            .drain, .replicaAdded, .replicasLost, .removeNode, .admit, .wish:
             false
         }
     }
@@ -137,10 +137,10 @@ extension Command {
     /// Only a leader may author it: nobody else's is taken.
     var isLeaders: Bool {
         switch self.action {
-        case .expireSession, .grant, .expire, .tick, .settings, .removeNode: true
+        case .expireSession, .grant, .expire, .tick, .settings, .removeNode, .admit: true
         case .openSession, .closeSession, .enqueue, .outcome, .release, .suspend,
             .clearSuspension, .cancel, .report, .waiveReport, .admin, .bodyLost, .drain,
-            .replicaAdded, .replicasLost:
+            .replicaAdded, .replicasLost, .wish:
             false
         }
     }

@@ -151,7 +151,7 @@ extension NodeMachine {
             }
         case .enqueue, .outcome, .release, .grant, .suspend, .clearSuspension, .cancel, .report,
             .waiveReport, .admin, .expire, .bodyLost, .tick, .settings, .drain, .replicaAdded,
-            .replicasLost:
+            .replicasLost, .admit, .wish:
             return
         }
     }
