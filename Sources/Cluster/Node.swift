@@ -59,6 +59,9 @@ package final class Node: @unchecked Sendable {
     var seeds: SeedList?
     /// As the disk had it at the start.
     var foundingOwn: Founding.Own?
+    /// With what the cluster began, as soon as this node knows.
+    var record: FoundingRecord?
+    var care = MemberCare()
     /// Where peers reach this node.
     var peerPort = 0
     var saidWorks = false
@@ -153,6 +156,8 @@ package final class Node: @unchecked Sendable {
         let lapsesAt = Atomic<Int64>(0)
         /// Other nodes have opened sessions: what lapses here may be leased elsewhere.
         let hasOthers = Atomic<Bool>(false)
+        /// By an operator.
+        let isDraining = Atomic<Bool>(false)
         let paused = Mutex<[Paused]>([])
     }
 

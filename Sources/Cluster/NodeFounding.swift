@@ -112,8 +112,7 @@ extension Node {
                 letter.encode(into: &writer)
                 _ = self.mesh?.send(.founding(writer.bytes), to: name)
             case .start(let record): self.startAgreeing(record)
-            // The leader takes this node in when it hears of it.
-            case .join(let record, _): self.startAgreeing(record)
+            case .join(let record, _): self.join(record)
             case .say(let wait):
                 self.logger.notice("waiting for the cluster", metadata: ["why": "\(wait.sentence)"])
             case .refuse(let name, let refusal):
@@ -137,9 +136,20 @@ extension Node {
         }
     }
 
+    /// The leader takes this node in when a link of it names the cluster: those that are there were
+    /// made before it belonged to one.
+    private func join(_ record: FoundingRecord) {
+        let wasOfNone = self.cluster.raw == 0
+        self.startAgreeing(record)
+        guard wasOfNone, let mesh else { return }
+        for line in self.directory.lines { mesh.disconnect(line.name) }
+    }
+
     /// This node votes by the founding configuration, or by what its checkpoint says.
     private func startAgreeing(_ record: FoundingRecord) {
         self.cluster = record.cluster
+        self.record = record
+        self.leaderlessSince = self.leaderlessSince ?? SystemClock.bootTime()
         if self.machine.isUnfounded {
             let now = SystemClock.bootTime()
             self.machine = NodeMachine(

@@ -21,7 +21,7 @@ extension Node: PeerEvents {
     static let raftTick = Duration.milliseconds(20)
 
     package func peerUp(_ peer: Hello, _ link: PeerLinkKind) {
-        self.directory.up(peer.node, peer.incarnation, link, at: SystemClock.bootTime())
+        self.directory.up(peer, link, at: SystemClock.bootTime())
         switch link {
         case .control:
             self.foundingPeerUp(peer)
@@ -163,11 +163,13 @@ extension Node: PeerEvents {
         self.machine.keepSessions(at: clocks)
         self.machine.retryCommands()
         self.tickBodies(clocks.now)
+        self.keepMembers(clocks.now)
         self.planTurn()
     }
 
     private func sendStandings() {
         guard let mesh else { return }
+        self.noteAcknowledged()
         let disk = self.storage.statistics()
         let applied = self.machine.applied
         let standing = Standing(
@@ -177,7 +179,7 @@ extension Node: PeerEvents {
             diskFreePermille: UInt16(
                 clamping: disk.freeBytes / max(1, disk.totalBytes / 1000)),
             refusesBodies: self.storage.level != .normal,
-            isDraining: self.phase == .stopping)
+            isDraining: self.phase == .stopping || self.care.drainingSince != nil)
         for line in self.directory.lines where line.hasControl {
             _ = mesh.send(.standing(standing), to: line.name)
         }

@@ -383,8 +383,18 @@ extension Node {
     }
 
     /// Another start of this disk has a session, with a boot number above ours: the disk was
-    /// copied, or rolled back.
+    /// copied, or rolled back. Or it is no member any more.
     private func sessionRefused(_ result: CommandResult) {
+        self.isReopening = true
+        guard result != .refused(.notMember) else {
+            self.raise("removed")
+            self.logger.error(
+                "this node's session is refused: its disk is no member of the cluster any more",
+                metadata: [
+                    "remedy": "Stop it. With an empty data directory it can join again."
+                ])
+            return
+        }
         self.logger.error(
             "this node's session is refused: its data directory was rolled back or copied",
             metadata: [
@@ -392,7 +402,6 @@ extension Node {
                 "remedy": "Stop it; start it again with an empty data directory.",
             ])
         self.raise("session_refused")
-        self.isReopening = true
     }
 
     fileprivate func end(_ ended: @escaping @Sendable () -> Void) {

@@ -55,6 +55,7 @@ extension Node {
         self.drain()
         self.giveUpOverdue(now)
         self.checkpointIfWanted(now)
+        self.keepMembers(now)
         self.updateObstacle()
         self.sampleMetrics()
         self.sampleQuota()
@@ -108,6 +109,7 @@ extension Node {
         case .starting, .opening: obstacle = .noLeader
         case .stopping, .stopped: obstacle = .stopping
         case .ready where self.hasNoLeader: obstacle = .noLeader
+        case .ready where self.isDrained: obstacle = .stopping
         case .ready where self.storage.level != .normal: obstacle = .full
         case .ready: obstacle = self.quota.isOver ? .overQuota : .none
         }

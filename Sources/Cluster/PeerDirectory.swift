@@ -12,6 +12,11 @@ struct PeerLine {
     var name: NodeName
     /// Of its last link.
     var incarnation: Incarnation
+    /// 0: it belonged to none when it was linked.
+    var cluster: ClusterID
+    /// Where it can be dialed; "": nowhere.
+    var host: String
+    var port: UInt16
     var hasControl = false
     var hasBulk = false
     var standing: Standing?
@@ -34,21 +39,22 @@ struct PeerDirectory {
         self.lines.first { $0.incarnation == member }?.name
     }
 
-    mutating func up(
-        _ name: NodeName, _ incarnation: Incarnation, _ link: PeerLinkKind, at now: Instant
-    ) {
+    mutating func up(_ peer: Hello, _ link: PeerLinkKind, at now: Instant) {
+        let fresh = PeerLine(
+            name: peer.node, incarnation: peer.incarnation, cluster: peer.cluster,
+            host: peer.host, port: peer.port, heardAt: now)
         let place: Int
-        if let known = self.place(name) {
+        if let known = self.place(peer.node) {
             place = known
         } else {
-            place = self.lines.firstIndex { $0.name > name } ?? self.lines.count
-            self.lines.insert(
-                PeerLine(name: name, incarnation: incarnation, heardAt: now), at: place)
+            place = self.lines.firstIndex { $0.name > peer.node } ?? self.lines.count
+            self.lines.insert(fresh, at: place)
         }
-        if self.lines[place].incarnation != incarnation {
-            self.lines[place] = PeerLine(name: name, incarnation: incarnation, heardAt: now)
-        }
+        if self.lines[place].incarnation != peer.incarnation { self.lines[place] = fresh }
         self.lines[place].heardAt = now
+        self.lines[place].cluster = peer.cluster
+        self.lines[place].host = peer.host
+        self.lines[place].port = peer.port
         switch link {
         case .control: self.lines[place].hasControl = true
         case .bulk: self.lines[place].hasBulk = true

@@ -42,6 +42,8 @@ package struct Admission: Hashable, Sendable {
 
     package static let hostBytesMax = 255
     package static let nameBytesMax = 255
+    /// Disks of one name at once that are members or about to be.
+    package static let disksMax = 16
 
     package init(
         node: NodeName, incarnation: Incarnation, host: String = "", port: UInt16 = 0,
@@ -172,8 +174,7 @@ extension MailQueue {
 }
 
 extension NodeRow {
-    /// Disks of one name at once that are members or about to be.
-    static let disksMax = 16
+    static let disksMax = Admission.disksMax
 
     // Format: name, u64 incarnation, varint boot, bool draining, bool member, retired (varint
     // count, u64 each), u8 wish, disks (varint count, of each u64 incarnation, varint since),

@@ -20,6 +20,8 @@ final class ClusterRig {
         var isAlive = true
     }
     static let names = ["a", "b", "c"]
+    /// Not among the seeds, and not started by `start`.
+    static let others = ["d"]
     let directory: String
     let loops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     private var ports: [Int] = []
@@ -33,7 +35,7 @@ final class ClusterRig {
         let validity = CertificateAuthority.Validity.years(1, from: now)
         let ca = try CertificateAuthority.make(name: "test", validity: validity)
         try self.write("ca.pem", ca.certificate)
-        for name in Self.names {
+        for name in Self.names + Self.others {
             let issued = try CertificateAuthority.issue(
                 by: ca, name: name, hosts: ["127.0.0.1"], validity: validity)
             try self.write("\(name).pem", issued.certificate)
@@ -44,7 +46,7 @@ final class ClusterRig {
     /// Ports on which nobody listens now.
     private func choosePorts() async throws {
         var held: [any Channel] = []
-        for _ in Self.names {
+        for _ in Self.names + Self.others {
             held.append(
                 try await ServerBootstrap(group: self.loops).bind(host: "127.0.0.1", port: 0).get())
         }
@@ -57,7 +59,7 @@ final class ClusterRig {
     }
 
     func settings(_ place: Int) -> Settings {
-        let name = Self.names[place]
+        let name = (Self.names + Self.others)[place]
         var settings = Settings()
         settings.node.name = name
         settings.node.hostname = "relay.test"
@@ -80,7 +82,7 @@ final class ClusterRig {
         options.segmentBytes = 4 << 20
         options.reserveBytes = 1 << 20
         options.lowWaterBytes = 1 << 20
-        var logger = Logger(label: Self.names[place])
+        var logger = Logger(label: self.settings(place).node.name)
         logger.logLevel = .notice
         let running = try RunningNode.open(
             self.settings(place), loops: self.loops, logger: logger, options: options
@@ -118,6 +120,20 @@ final class ClusterRig {
     func restart(_ place: Int) async throws {
         self.members[place] = try self.open(place)
         try await self.members[place].running.start()
+    }
+
+    /// A node that is no seed; returns when it has its session.
+    func startAnother() async throws -> Int {
+        let place = self.members.count
+        self.members.append(try self.open(place))
+        try await self.members[place].running.start()
+        return place
+    }
+
+    /// A killed node gets an empty disk and is started again.
+    func replaceDisk(_ place: Int) async throws {
+        try FileManager.default.removeItem(atPath: self.settings(place).node.data)
+        try await self.restart(place)
     }
 
     /// Looks again and again until it holds; the suite's time limit ends what never does.

@@ -106,6 +106,9 @@ package struct MembershipPlan: Hashable, Sendable {
         }.max { ($0.match, $1.incarnation) < ($1.match, $0.incarnation) }?.incarnation
     }
 
+    /// Whether a change could be made without costing the quorum.
+    package func allows(_ change: ConfigurationChange) -> Bool { self.keepsQuorum(change) }
+
     private func takesLeadersVote(_ change: ConfigurationChange) -> Bool {
         change.changes.contains {
             $0.member == self.leader && ($0.what == .remove || $0.what == .addLearner)

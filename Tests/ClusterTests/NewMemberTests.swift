@@ -1,0 +1,98 @@
+// NewMemberTests.swift - nodes that come into a cluster that works, over real links and disks.
+
+import MailQueue
+import NIOCore
+import Primitives
+import Raft
+import SMTP
+import Storage
+import Testing
+
+@testable import Cluster
+
+@Suite("Nodes that come later", .timeLimit(.minutes(2)))
+struct NewMemberTests {
+    /// As a client does: after a 451 it tries again.
+    private func accepted(_ rig: ClusterRig, _ place: Int, _ text: String) async throws -> Tag {
+        var accepted: Tag?
+        try await rig.wait {
+            if case .accepted(let tag) = try await rig.send(place, Array(text.utf8)) {
+                accepted = tag
+            }
+            return accepted != nil
+        }
+        return try #require(accepted)
+    }
+
+    @Test func `a node that is no seed works without a vote`() async throws {
+        let rig = try ClusterRig()
+        try await rig.start()
+        let before = try await self.accepted(rig, 0, "before\r\n")
+        let place = try await rig.startAnother()
+        // It has the log, and takes mail that all know.
+        let own = try await self.accepted(rig, place, "its own\r\n")
+        for other in 0...place {
+            try await rig.wait {
+                let status = await rig.status(other)
+                return status.queue?.messages == 2
+                    && status.nodes.map(\.role) == ["voter", "voter", "voter", "worker"]
+                    && status.nodes.allSatisfy { $0.state == .ready }
+            }
+        }
+        for tag in [before, own] {
+            _ = try await rig.members[place].running.view.body(tag)
+        }
+        // It is known to the cluster, with its address, whoever leads.
+        let views = try await rig.on(1) { $0.machine.queue.memberViews }
+        let view = try #require(views.first { $0.name == "d" })
+        #expect(view.disks.count == 1 && view.host == "127.0.0.1" && view.port != 0)
+        #expect(view.incarnation == view.disks[0].incarnation)
+        // Its death costs no vote.
+        try await rig.kill(place)
+        _ = try await self.accepted(rig, 1, "after\r\n")
+        try await rig.restart(place)
+        try await rig.wait { await rig.status(place).queue?.messages == 3 }
+        try await rig.end()
+    }
+
+    @Test func `a voter whose disk is lost comes back as another, and votes again`() async throws {
+        let rig = try ClusterRig()
+        try await rig.start()
+        let leader = try await rig.leader()
+        let other = (leader + 1) % 3
+        let old = try await rig.on(other) { $0.identity.incarnation }
+        _ = try await self.accepted(rig, leader, "one\r\n")
+        try await rig.kill(other)
+        _ = try await self.accepted(rig, leader, "two\r\n")
+        try await rig.replaceDisk(other)
+        let new = try await rig.on(other) { $0.identity.incarnation }
+        #expect(new != old)
+        _ = try await self.accepted(rig, other, "three\r\n")
+        for place in 0..<3 {
+            try await rig.wait {
+                let configuration = try await rig.on(place) { $0.machine.configuration }
+                return configuration.voters.contains(new) && !configuration.contains(old)
+                    && configuration.voters.count == 3 && !configuration.isJoint
+            }
+        }
+        // What was on the old disk only in part has its other copies counted.
+        let members = try await rig.on(leader) { $0.machine.queue.members }
+        #expect(members.map(\.incarnation).contains(new))
+        #expect(!members.map(\.incarnation).contains(old))
+        // Its vote counts: without the third node there is a majority.
+        let third = (leader + 2) % 3
+        try await rig.kill(third)
+        _ = try await self.accepted(rig, other, "four\r\n")
+        try await rig.end()
+    }
+}
+
+extension ClusterRig {
+    /// Asks on the node's loop.
+    func on<T: Sendable>(
+        _ place: Int, _ body: @escaping @Sendable (Node) -> T
+    ) async throws -> T {
+        let node = self.members[place].running.node
+        return try await node.loop.submit { body(node) }.get()
+    }
+}
