@@ -125,6 +125,15 @@ package enum MetricCatalogue {
             "body_repairs_total", .counter, "Bodies copied again because a copy was lost.",
             alert: "any increase without the loss of a disk"),
         entry(
+            "body_copies_lost_total", .counter,
+            "Copies on this node's disk that are damaged or gone; others have the body.",
+            alert: "any increase"),
+        entry(
+            "body_fetch_failures_total", .counter,
+            "Bodies that another node was asked for and did not give.",
+            labels: "cause: absent, damaged, differs, link, refused, silent, stopping, too_many",
+            alert: "damaged or differs: any increase"),
+        entry(
             "bodies_lost_total", .counter,
             "Messages that failed because their only copy was damaged or gone.",
             alert: "any increase"),

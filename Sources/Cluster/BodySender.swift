@@ -2,7 +2,9 @@
 //
 // Takes     blocks as they lie on the disk: nothing is expanded or compressed again.
 // Gives     a stream that the peer stores, or the answer to one that asked for the body.
-// Limits    one piece is read at a time, and only while the bulk link takes more.
+// Limits    one piece is read ahead, and sent only while the bulk link takes more; an answer sends
+//           no more pieces than the asker has allowed.
+// Fails     a copy that cannot be read is looked at once more, and told as lost (LostBodies).
 
 import NIOCore
 package import Primitives
@@ -17,26 +19,43 @@ final class BodySender {
         /// The peer asked for it.
         case answer(UInt64)
     }
-    /// The body has its end in `Node.senders`.
+    /// What comes next.
+    private enum Step {
+        /// The end record is being read.
+        case opening
+        case head(BodySeal, BodyCursor)
+        case reading(BodySeal, BodyCursor)
+        /// Read, and waits for the link or for the asker.
+        case piece([UInt8], BodySeal, BodyCursor)
+        case closing(BodySeal)
+        case failing(PeerFetchFailure)
+        case over
+    }
+    /// The sender has its end in `Node.senders`.
     private unowned let node: Node
+    /// Under which the body lies on the own disk.
     let tag: Tag
     let holder: Holder
     private let way: Way
-    private var seal: BodySeal?
-    private var cursor: BodyCursor?
+    private var step = Step.opening
     private var sent: UInt64 = 0
+    /// Pieces that may be sent now; a stream's are not counted.
+    private var allowed: UInt64
     private var isReading = false
-    private var isEnded = false
 
-    init(node: Node, tag: Tag, to holder: Holder, way: Way, seal: BodySeal?) {
+    init(node: Node, tag: Tag, to holder: Holder, way: Way, allowed: UInt32 = .max) {
         self.node = node
         self.tag = tag
         self.holder = holder
         self.way = way
-        self.seal = seal
+        self.allowed = UInt64(allowed)
     }
 
     func isStream(_ number: UInt64) -> Bool { self.way == .stream(number) }
+
+    func isAnswer(_ request: UInt64) -> Bool { self.way == .answer(request) }
+
+    private var isOver: Bool { if case .over = self.step { true } else { false } }
 
     func begin() {
         let bound = NIOLoopBound(self, eventLoop: self.node.loop)
@@ -46,36 +65,66 @@ final class BodySender {
         }
     }
 
+    /// The asker takes more.
+    func allow(_ pieces: UInt32) {
+        self.allowed = min(self.allowed + UInt64(pieces), UInt64(UInt32.max))
+        self.goOn()
+    }
+
     /// Nothing more is sent.
     func end() {
-        guard !self.isEnded else { return }
-        self.isEnded = true
+        guard !self.isOver else { return }
+        self.step = .over
         self.node.senderEnded(self)
     }
 
     private func opened(_ result: Result<(StoredBody, BodyCursor), BodyError>) {
-        guard !self.isEnded else { return }
+        guard !self.isOver else { return }
         switch result {
-        case .failure: self.fail()
+        case .failure(let error): self.fail(error)
         case .success((let body, let cursor)):
-            self.cursor = cursor
             let seal = BodySeal(
                 head: body.head, blockCount: UInt32(cursor.blockCount),
                 contentBytes: cursor.contentBytes, digest: body.digest)
-            self.seal = seal
-            switch self.way {
-            case .stream(let number): self.send(.bodyOpen(stream: number))
-            case .answer(let request): self.send(.fetchedHead(request: request, seal))
-            }
+            self.step = .head(seal, cursor)
             self.goOn()
         }
     }
 
-    /// The link takes more.
+    /// The link takes more, or the asker does.
     func goOn() {
-        guard let cursor, !self.isReading, !self.isEnded,
-            self.node.mesh?.isWritable(self.holder.node) == true
-        else { return }
+        while !self.isReading, self.node.mesh?.isWritable(self.holder.node) == true {
+            switch self.step {
+            case .opening, .over: return
+            case .head(let seal, let cursor):
+                self.step = .reading(seal, cursor)
+                switch self.way {
+                case .stream(let number): self.send(.bodyOpen(stream: number))
+                case .answer(let request): self.send(.fetchedHead(request: request, seal))
+                }
+            case .reading(_, let cursor): self.read(cursor)
+            case .piece(let blocks, let seal, let cursor):
+                guard self.sendPiece(blocks) else { return }
+                self.step = .reading(seal, cursor)
+            case .closing(let seal):
+                switch self.way {
+                case .stream(let number):
+                    self.send(.bodyEnd(stream: number, tag: self.tag, seal))
+                case .answer(let request):
+                    self.send(.fetchedPiece(request: request, blocks: ByteBuffer(), isLast: true))
+                }
+                self.end()
+            case .failing(let failure):
+                switch self.way {
+                case .stream(let number): self.send(.bodyAbandoned(stream: number))
+                case .answer(let request): self.send(.fetchFailed(request: request, failure))
+                }
+                self.end()
+            }
+        }
+    }
+
+    private func read(_ cursor: BodyCursor) {
         self.isReading = true
         let bound = NIOLoopBound(self, eventLoop: self.node.loop)
         let loop = self.node.loop
@@ -86,47 +135,51 @@ final class BodySender {
 
     private func read(_ result: Result<[UInt8], BodyError>) {
         self.isReading = false
-        guard !self.isEnded, let seal else { return }
+        guard case .reading(let seal, let cursor) = self.step else { return }
         switch result {
-        case .failure: self.fail()
-        case .success(let blocks) where blocks.isEmpty:
-            switch self.way {
-            case .stream(let number):
-                self.send(.bodyEnd(stream: number, tag: self.tag, seal))
-            case .answer(let request):
-                self.send(
-                    .fetchedPiece(request: request, blocks: ByteBuffer(), isLast: true))
-            }
-            self.end()
+        case .failure(let error): self.fail(error)
         case .success(let blocks):
-            switch self.way {
-            case .stream(let number):
-                self.send(
-                    .bodyChunk(
-                        stream: number, number: self.sent, blocks: ByteBuffer(bytes: blocks)))
-            case .answer(let request):
-                self.send(
-                    .fetchedPiece(
-                        request: request, blocks: ByteBuffer(bytes: blocks), isLast: false))
-            }
-            self.sent += 1
+            self.step = blocks.isEmpty ? .closing(seal) : .piece(blocks, seal, cursor)
             self.goOn()
         }
     }
 
-    private func fail() {
+    /// False: the asker has to allow more first.
+    private func sendPiece(_ blocks: [UInt8]) -> Bool {
         switch self.way {
-        case .stream(let number): self.send(.bodyAbandoned(stream: number))
-        case .answer(let request): self.send(.fetchFailed(request: request, .storage))
+        case .stream(let number):
+            self.send(
+                .bodyChunk(stream: number, number: self.sent, blocks: ByteBuffer(bytes: blocks)))
+        case .answer(let request):
+            guard self.allowed > 0 else { return false }
+            self.allowed -= 1
+            self.send(
+                .fetchedPiece(request: request, blocks: ByteBuffer(bytes: blocks), isLast: false))
         }
-        self.end()
+        self.sent += 1
+        return true
+    }
+
+    private func fail(_ error: BodyError) {
+        self.step = .failing(PeerFetchFailure(error))
+        self.node.ownCopyFailed(self.tag, error)
+        self.goOn()
     }
 
     private func send(_ message: PeerMessage) {
-        guard !self.isEnded, self.node.mesh?.send(message, to: self.holder.node) != true else {
-            return
-        }
+        guard self.node.mesh?.send(message, to: self.holder.node) != true else { return }
         self.end()
+    }
+}
+
+extension PeerFetchFailure {
+    init(_ error: BodyError) {
+        switch error {
+        case .absent: self = .absent
+        case .damaged: self = .damaged
+        case .io: self = .storage
+        case .closed: self = .stopping
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 // Takes     requests for the next piece, one at a time, from any loop.
 // Gives     the head at once, then content; the last piece only when the digest of all content is
 //           right, so that who holds back the end of what he sends never ends a wrong message.
-// Threads   pieces are read and digested on the storage's reader; answers come on the asker's loop.
+// Threads   pieces are read and digested on the storage's reader (those of a peer on the node's
+//           loop); answers come on the asker's loop.
 
 package import NIOCore
 import OpenSSL
@@ -40,16 +41,6 @@ package final class BodySource: Sendable {
         self.more = more
     }
 
-    /// A body that is in memory and was checked.
-    init(whole: MessageBody) {
-        let content = whole.parts.dropFirst().reduce(into: ByteBuffer()) {
-            $0.writeImmutableBuffer($1)
-        }
-        self.head = whole.parts[0]
-        self.byteCount = whole.byteCount
-        self.more = { answer in answer(.success(BodyPiece(bytes: content, isLast: true))) }
-    }
-
     /// The next piece, on `loop`. One request at a time, and none behind the last piece.
     package func next(
         on loop: any EventLoop,
@@ -60,22 +51,44 @@ package final class BodySource: Sendable {
     }
 }
 
+/// Whether content is what was written: counts and digests what has come.
+struct ContentCheck: ~Copyable {
+    private var digest = SHA256()
+    private var bytes: UInt64 = 0
+    private let expectedBytes: UInt64
+    private let expected: BodyDigest
+
+    init(bytes: UInt64, digest: BodyDigest) {
+        self.expectedBytes = bytes
+        self.expected = digest
+    }
+
+    /// Takes what came next; nothing means that nothing more comes.
+    ///
+    /// - Returns: whether all of it has come, and is right; nil: it is not what was written.
+    mutating func take(_ content: [UInt8]) -> Bool? {
+        self.digest.update(content)
+        self.bytes += UInt64(content.count)
+        // The end before all of it, or more than there should be.
+        guard self.bytes <= self.expectedBytes,
+            !content.isEmpty || self.bytes == self.expectedBytes
+        else { return nil }
+        guard self.bytes == self.expectedBytes else { return false }
+        return BodyDigest(self.digest.finish()) == self.expected ? true : nil
+    }
+}
+
 /// Reads and digests the content of one stored body. The storage answers one request after the
 /// other; the lock orders them for the compiler.
 final class StoredContent: Sendable {
-    private struct Progress: ~Copyable {
-        var digest = SHA256()
-        var bytes: UInt64 = 0
-    }
     private let storage: Storage
     private let cursor: BodyCursor
-    private let expected: BodyDigest
-    private let progress = Mutex(Progress())
+    private let check: Mutex<ContentCheck>
 
     init(_ storage: Storage, _ cursor: BodyCursor, digest: BodyDigest) {
         self.storage = storage
         self.cursor = cursor
-        self.expected = digest
+        self.check = Mutex(ContentCheck(bytes: cursor.contentBytes, digest: digest))
     }
 
     var byteCount: UInt64 { self.cursor.contentBytes }
@@ -90,20 +103,10 @@ final class StoredContent: Sendable {
     }
 
     private func take(_ bytes: [UInt8]) -> Result<(bytes: [UInt8], isLast: Bool), BodyError> {
-        self.progress.withLock { progress in
-            progress.digest.update(bytes)
-            progress.bytes += UInt64(bytes.count)
-            let whole = self.cursor.contentBytes
-            // The end before all of it, or more than there should be.
-            guard progress.bytes <= whole, !bytes.isEmpty || progress.bytes == whole else {
-                return .failure(.damaged)
-            }
-            guard progress.bytes == whole else { return .success((bytes, false)) }
-            guard BodyDigest(progress.digest.finish()) == self.expected else {
-                return .failure(.damaged)
-            }
-            return .success((bytes, true))
+        guard let isLast = self.check.withLock({ $0.take(bytes) }) else {
+            return .failure(.damaged)
         }
+        return .success((bytes, isLast))
     }
 
     /// Reads on to the end and keeps nothing; nil: all of it is right.

@@ -1,11 +1,12 @@
 // LostBodies.swift - what becomes of a message whose body cannot be read.
 //
-// Takes     the first failure to read a body, from the reader's thread.
-// Gives     "try again later" for what may pass; for what is proven, bodyLost in the log: the
-//           recipients end and the sender is told.
+// Takes     the first failure to read a body, from any thread.
+// Gives     "try again later" for what may pass. For what is proven: the copy is taken out of the
+//           placement (`replicasLost`) if others have one; if this was the last one, bodyLost in
+//           the log: the recipients end and the sender is told.
 // Never     takes a failure to read for a proof: an I/O error may pass, and bytes that were wrong
 //           once are read again, all of them, before anything is given up.
-// See       Docs/Reliability.md; MailQueue's bodyLost.
+// See       Docs/Reliability.md; MailQueue's bodyLost; NodeRepair.
 
 import Logging
 import MailQueue
@@ -15,29 +16,42 @@ import Storage
 
 extension Node {
     /// A body could not be read. `answer` is called once, on any thread.
+    ///
+    /// - Parameter tag: under which it lies on the own disk.
     func bodyFailed(
-        _ message: Tag, _ error: BodyError,
+        _ message: Tag, _ tag: Tag, _ error: BodyError,
         _ answer: @escaping @Sendable (BodyReadError) -> Void
     ) {
         guard error.isOfTheBody else { return answer(.unavailable) }
-        // Once more from the beginning: what is found twice is not a slip of memory or bus.
-        self.storage.openBody(message) { result in
+        self.readAgain(tag) { again in
+            guard let again, again.isOfTheBody else { return answer(.unavailable) }
+            self.onLoop { answer($0.bodyLost(message, tag, again)) }
+        }
+    }
+
+    /// Once more from the beginning: what is found twice is not a slip of memory or bus. Nil: all
+    /// of it is right.
+    private func readAgain(_ tag: Tag, _ answer: @escaping @Sendable (BodyError?) -> Void) {
+        self.storage.openBody(tag) { result in
             switch result {
-            case .failure(let again): self.bodyFailedTwice(message, again, answer)
+            case .failure(let again): answer(again)
             case .success((let body, let cursor)):
-                StoredContent(self.storage, cursor, digest: body.digest).verify { again in
-                    self.bodyFailedTwice(message, again, answer)
-                }
+                StoredContent(self.storage, cursor, digest: body.digest).verify(answer)
             }
         }
     }
 
-    private func bodyFailedTwice(
-        _ message: Tag, _ error: BodyError?,
-        _ answer: @escaping @Sendable (BodyReadError) -> Void
-    ) {
-        guard let error, error.isOfTheBody else { return answer(.unavailable) }
-        self.onLoop { answer($0.bodyLost(message, error)) }
+    /// A copy could not be given to a peer.
+    func ownCopyFailed(_ tag: Tag, _ error: BodyError) {
+        guard error.isOfTheBody else { return }
+        self.readAgain(tag) { again in
+            guard let again, again.isOfTheBody else { return }
+            self.onLoop { node in
+                // Of no placement (any more): there is nothing to lose.
+                guard node.machine.queue.bodyState(tag, on: node.ownHolder) == .live else { return }
+                node.loseCopies([tag])
+            }
+        }
     }
 
     private static let lostBodyRemedy =
@@ -46,23 +60,31 @@ extension Node {
         + " the message."
 
     /// Proven on this node. Only the last copy's loss is the message's.
-    private func bodyLost(_ message: Tag, _ error: BodyError) -> BodyReadError {
+    private func bodyLost(_ message: Tag, _ tag: Tag, _ error: BodyError) -> BodyReadError {
         guard let holders = self.machine.queue.holders(of: message) else { return .gone }
-        guard holders == self.holders else { return .unavailable }
-        guard self.machine.queue.hasPending(message) else { return .lost }
-        if self.lostBodies.insert(message).inserted {
-            self.metrics.bodyLost()
-            self.raise("body_lost")
-            self.logger.error(
-                "the only copy of a message is lost: its recipients fail and the sender is told",
-                metadata: [
-                    "id": "\(message.text)", "found": "\(error)",
-                    "remedy": "\(Self.lostBodyRemedy)",
-                ])
+        guard holders == self.holders else {
+            // Another body of it may have been stored here meanwhile.
+            if self.ownTag(of: message) == tag { self.loseCopies([tag]) }
+            return .unavailable
         }
+        guard self.ownTag(of: message) == tag else { return .unavailable }
+        guard self.machine.queue.hasPending(message) else { return .lost }
+        self.sayLost(message, "\(error)")
         // Proposed each time: an earlier proposal may not have come to anything.
         self.propose(.bodyLost(message), .nothing)
         return .lost
+    }
+
+    /// Said and counted once a message.
+    func sayLost(_ message: Tag, _ found: String) {
+        guard self.lostBodies.insert(message).inserted else { return }
+        self.metrics.bodyLost()
+        self.raise("body_lost")
+        self.logger.error(
+            "the only copy of a message is lost: its recipients fail and the sender is told",
+            metadata: [
+                "id": "\(message.text)", "found": "\(found)", "remedy": "\(Self.lostBodyRemedy)",
+            ])
     }
 }
 

@@ -80,8 +80,9 @@ package final class Node: @unchecked Sendable {
     var incoming: [IncomingStream] = []
     var senders: [BodySender] = []
     var nextStream: UInt64 = 0
-    var fetches: [UInt64: Fetch] = [:]
+    var fetches: [UInt64: BodyFetch] = [:]
     var nextFetch: UInt64 = 0
+    var repairs: Repairs
     /// Another session of this process is being opened.
     var isReopening = false
     /// Since when there is no leader; nil: there is one.
@@ -177,6 +178,7 @@ package final class Node: @unchecked Sendable {
         self.storage = storage
         self.identity = identity
         self.holders = [Holder(node: identity.node, incarnation: identity.incarnation)]
+        self.repairs = Repairs(own: self.holders[0])
         self.delivers = settings.delivery.enabled
         self.isSeveral = settings.isSeveral
         self.clusterName = settings.cluster?.name ?? ""

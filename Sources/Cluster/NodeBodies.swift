@@ -4,8 +4,8 @@
 //            once. 2 Each tells when it has synced it. 3 With R of them the Enqueue is proposed;
 //            fewer are never enough, however long it takes (invariant 1).
 // Holding    a peer's body is confirmed when the own journal has synced it, never before (8).
-// Fetching   who delivers without a copy asks a holder for one; nothing of it is stored.
-// See        BodyPlacement, BodyHolding, Docs/PeerProtocol.md.
+// See        BodyPlacement, BodyHolding, NodeRepair (copies that are lost), BodyFetch (bodies for
+//            nodes that have no copy), Docs/PeerProtocol.md.
 
 import Logging
 import MailQueue
@@ -34,6 +34,8 @@ struct BodyWait {
     enum Whose {
         case own(Tag)
         case peer(Holder, Tag)
+        /// A copy that is made again.
+        case copy(BodyCopy)
     }
     var position: UInt64
     var whose: Whose
@@ -54,7 +56,7 @@ extension Node {
     var ownHolder: Holder { self.holders[0] }
 
     /// R, as the applied state has it.
-    private var copies: Int { Int(max(1, self.machine.queue.settings.copies)) }
+    var copies: Int { Int(max(1, self.machine.queue.settings.copies)) }
 
     /// The body is in the own journal up to `position`: sends it to others.
     func place(
@@ -128,7 +130,7 @@ extension Node {
         }
         self.nextStream += 1
         let sender = BodySender(
-            node: self, tag: tag, to: holder, way: .stream(self.nextStream), seal: placing.seal)
+            node: self, tag: tag, to: holder, way: .stream(self.nextStream))
         self.senders.append(sender)
         sender.begin()
     }
@@ -165,6 +167,7 @@ extension Node {
             case .own(let tag): self.change(tag) { $0.confirmed(self.ownHolder) }
             case .peer(let holder, let tag):
                 _ = self.mesh?.send(.bodyStored(tag: tag), to: holder.node)
+            case .copy(let copy): self.copyStored(copy)
             }
         }
     }
@@ -176,6 +179,8 @@ extension Node {
             }
         }
         self.giveUpPlacings(now)
+        self.tickFetches(now)
+        for copy in self.repairs.copies { copy.goOn() }
     }
 
     func holderJoined(_ holder: Holder) {
@@ -211,11 +216,8 @@ extension Node {
             self.chunk(number, ordinal, blocks, holder)
         case .bodyEnd(let number, let tag, let seal): self.end(number, tag, seal, holder)
         case .bodyAbandoned(let number): self.dropIncoming(number, holder)
-        case .fetchBody(let request, let tag): self.serve(request, tag, to: holder)
-        case .fetchedHead(let request, let seal): self.fetched(request, seal)
-        case .fetchedPiece(let request, let blocks, let isLast):
-            self.fetched(request, blocks, isLast: isLast)
-        case .fetchFailed(let request, _): self.fetchFailed(request)
+        case .fetchBody, .fetchMore, .fetchEnded, .fetchedHead, .fetchedPiece, .fetchFailed:
+            self.receiveFetch(message, from: holder)
         case .raft, .forward, .forwardRefused, .renew, .renewed,
             .founding, .standing, .snapshotOffer, .snapshotPiece, .snapshotDone,
             .snapshotAnswer:

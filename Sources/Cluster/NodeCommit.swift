@@ -140,6 +140,7 @@ extension Node {
             unreachable("a command of ours cannot be read: \(error)")
         }
         if session == .none { self.effects.removeAll(keepingCapacity: true) }
+        if let applied { self.planRepairs(after: applied.entry.command) }
         if let applied, let origin = applied.entry.command.origin, origin.session == session,
             let waiter = self.waiters.remove(origin.sequence)
         {
@@ -239,6 +240,7 @@ extension Node {
             self.recentBodies.remove(tag)
             if !self.lostBodies.isEmpty { self.lostBodies.remove(tag) }
             self.storage.hintEnded(tag)
+            self.hintCopyEnded(tag)
         case .possibleDuplicates(let cause, let count): self.metrics.duplicates(cause, count)
         case .recipientsFailed(_, let count): self.rates.bounced.add(Int(count))
         case .sessionOpened, .sessionClosed, .leaseEnded: break

@@ -1,9 +1,8 @@
-// NodeHolding.swift - bodies of peers: stored here for them, and given to those who ask.
+// NodeHolding.swift - bodies of peers, stored here for them.
 //
 // Durable   a confirmation leaves when the own journal has synced the body's end.
-// Limits    `streamsMax` streams of one peer at once, `fetchesMax` bodies asked for at once; what
-//           is fetched stands in memory until it is handed over.
-// See       BodyHolding (the rules), BodySender.
+// Limits    `streamsMax` streams of one peer at once.
+// See       BodyHolding (the rules), BodySender (the other side).
 
 import Logging
 import MailQueue
@@ -15,22 +14,9 @@ import Raft
 import Spool
 import Storage
 
-/// A body that this node asked a holder for.
-struct Fetch {
-    var tag: Tag
-    var holder: Holder
-    /// Holders that may be asked when this one fails.
-    var rest: [Holder]
-    var seal: BodySeal?
-    var blocks: [UInt8] = []
-    var answer: (Result<MessageBody, BodyReadError>) -> Void
-}
-
 extension Node {
     /// Streams of one peer that have not ended.
     private static let streamsMax = 1024
-    /// Bodies that are asked for at once.
-    private static let fetchesMax = 1024
 
     // MARK: Holding.
 
@@ -137,90 +123,6 @@ extension Node {
                     rebasing: rest[(BlockHeader.bytes + header.storedBytes)...])
             }
             return count
-        }
-    }
-
-    // MARK: Giving.
-
-    func serve(_ request: UInt64, _ tag: Tag, to holder: Holder) {
-        let sender = BodySender(
-            node: self, tag: tag, to: holder, way: .answer(request), seal: nil)
-        self.senders.append(sender)
-        sender.begin()
-    }
-
-    // MARK: Fetching.
-
-    /// `own` is called if this node has a copy by the placement; else `answer` gets a peer's.
-    /// From any loop.
-    func fetchIfNeeded(
-        _ tag: Tag, _ answer: @escaping @Sendable (Result<MessageBody, BodyReadError>) -> Void,
-        own: @escaping @Sendable () -> Void
-    ) {
-        self.onLoop { node in
-            guard let holders = node.machine.queue.holders(of: tag) else {
-                return answer(.failure(.gone))
-            }
-            if holders.contains(node.ownHolder) { return own() }
-            node.fetch(tag, of: holders, answer)
-        }
-    }
-
-    /// Asks the holders of a body for it, one after the other.
-    func fetch(
-        _ tag: Tag, of holders: [Holder],
-        _ answer: @escaping (Result<MessageBody, BodyReadError>) -> Void
-    ) {
-        let reachable = holders.filter {
-            $0 != self.ownHolder && self.directory[$0.node]?.holder == $0
-                && self.directory[$0.node]?.hasBulk == true
-        }
-        guard let first = reachable.first, self.fetches.count < Self.fetchesMax else {
-            return answer(.failure(.unavailable))
-        }
-        self.nextFetch += 1
-        self.fetches[self.nextFetch] = Fetch(
-            tag: tag, holder: first, rest: Array(reachable.dropFirst()), answer: answer)
-        guard let mesh, mesh.send(.fetchBody(request: self.nextFetch, tag: tag), to: first.node)
-        else { return self.fetchFailed(self.nextFetch) }
-    }
-
-    func fetched(_ request: UInt64, _ seal: BodySeal) {
-        self.fetches[request]?.seal = seal
-    }
-
-    func fetched(_ request: UInt64, _ blocks: ByteBuffer, isLast: Bool) {
-        self.fetches[request]?.blocks.append(contentsOf: blocks.readableBytesView)
-        guard isLast, let fetch = self.fetches[request] else { return }
-        guard let seal = fetch.seal, let content = Self.content(fetch.blocks, seal) else {
-            return self.fetchFailed(request)
-        }
-        self.fetches[request] = nil
-        fetch.answer(
-            .success(
-                MessageBody(parts: [ByteBuffer(bytes: seal.head), ByteBuffer(bytes: content)])))
-    }
-
-    /// The content, if it is what was accepted.
-    private static func content(_ blocks: [UInt8], _ seal: BodySeal) -> [UInt8]? {
-        var content: [UInt8] = []
-        content.reserveCapacity(Int(clamping: min(seal.contentBytes, 64 << 20)))
-        let isSound = blocks.withUnsafeBytes { BlockCodec.decode($0, into: &content) != nil }
-        guard isSound, UInt64(content.count) == seal.contentBytes,
-            BodyDigest(SHA256.digest(content)) == seal.digest
-        else { return nil }
-        return content
-    }
-
-    /// That holder has not given it: the next one may.
-    func fetchFailed(_ request: UInt64) {
-        guard let fetch = self.fetches.removeValue(forKey: request) else { return }
-        self.fetch(fetch.tag, of: fetch.rest, fetch.answer)
-    }
-
-    func fetchesLost(_ holder: Holder) {
-        for (request, fetch) in self.fetches where fetch.holder == holder {
-            self.fetchFailed(request)
         }
     }
 }

@@ -16,8 +16,8 @@ struct NodeMetrics: Sendable {
     private let diskFree = Gauge(label: "posthouse_disk_free_ratio")
     private let commit = Timer(label: "posthouse_commit_seconds")
     private let sync = Timer(label: "posthouse_journal_sync_seconds")
-    /// Stays 0 while there is one node: nobody has another copy.
     private let repairs = Counter(label: "posthouse_body_repairs_total")
+    private let copiesLost = Counter(label: "posthouse_body_copies_lost_total")
     private let lost = Counter(label: "posthouse_bodies_lost_total")
     /// Reception counts what comes by SMTP; this is what comes over the admin interface.
     private let accepted = Counter(label: "posthouse_accepted_total")
@@ -30,6 +30,18 @@ struct NodeMetrics: Sendable {
         case .takeover: self.takeover.increment(by: Int64(count))
         case .reply: self.reply.increment(by: Int64(count))
         }
+    }
+
+    /// A copy was made again, and counts.
+    func bodyRepaired() { self.repairs.increment() }
+
+    /// A copy on the own disk is no copy any more.
+    func copyLost() { self.copiesLost.increment() }
+
+    /// A holder did not give a body.
+    func fetchFailed(_ why: StaticString) {
+        Counter(label: "posthouse_body_fetch_failures_total", dimensions: [("cause", "\(why)")])
+            .increment()
     }
 
     /// The only copy of a message's body is lost.

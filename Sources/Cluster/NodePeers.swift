@@ -29,6 +29,7 @@ extension Node: PeerEvents {
             self.machine.commandsMayBeLost()
         case .bulk:
             self.holderJoined(Holder(node: peer.node, incarnation: peer.incarnation))
+            self.planRepairsSoon()
         }
         self.planTurn()
     }
@@ -70,7 +71,8 @@ extension Node: PeerEvents {
         case .standing(let standing): self.directory.stands(node, standing)
         case .founding(let bytes): self.receiveFounding(bytes, from: node)
         case .bodyOpen, .bodyChunk, .bodyEnd, .bodyWhole, .bodyStored, .bodyRefused,
-            .bodyAbandoned, .fetchBody, .fetchedHead, .fetchedPiece, .fetchFailed:
+            .bodyAbandoned, .fetchBody, .fetchedHead, .fetchedPiece, .fetchFailed, .fetchMore,
+            .fetchEnded:
             self.receiveBody(message, from: Holder(node: node, incarnation: incarnation))
         case .snapshotOffer, .snapshotPiece, .snapshotDone, .snapshotAnswer: return
         }

@@ -97,6 +97,7 @@ extension RunningNode {
                     "kind": "\(damage.kind)",
                 ])
         }
+        node.foundDamage(recovery.damage)
         storage.start(node.storageEvents(fault: fault))
         return RunningNode(
             intake: Intake(node: node, loops: loops), desk: LeaseDesk(node: node),
@@ -261,7 +262,7 @@ extension Node {
         let holder = self.holders[0]
         return GarbageAnswer(
             mayDelete: tags.map { self.machine.queue.bodyState($0, on: holder) == .garbage },
-            live: self.machine.queue.counts.messages)
+            live: self.machine.queue.liveBodies(on: holder))
     }
 
     private func spaceChanged(to level: SpaceLevel) {
@@ -377,6 +378,7 @@ extension Node {
         }
         self.waiters.removeAll()
         self.endPlacings()
+        self.endRepairs()
         self.leaseClock.end()
         self.shared.lapsesAt.store(0, ordering: .relaxed)
         self.updateObstacle()

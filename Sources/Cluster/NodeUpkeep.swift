@@ -56,6 +56,7 @@ extension Node {
         self.giveUpOverdue(now)
         self.checkpointIfWanted(now)
         self.keepMembers(now)
+        self.planRepairsSoon()
         self.updateObstacle()
         self.sampleMetrics()
         self.sampleQuota()

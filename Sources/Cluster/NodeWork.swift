@@ -111,7 +111,7 @@ extension Node {
         self.shared.hasOthers.load(ordering: .relaxed) ? LeaseClock.guardTime : nil
     }
 
-    /// Head and content, from the journal.
+    /// Head and content, from the journal or from a holder.
     ///
     /// - Parameter endsLost: a body that is proven lost ends its message; else it is only said.
     func readBody(
@@ -120,10 +120,8 @@ extension Node {
     ) {
         let bound = NIOLoopBound(answer, eventLoop: loop)
         guard !self.isSeveral else {
-            self.fetchIfNeeded(message) { result in
+            self.supplyWhole(message, endsLost: endsLost) { result in
                 loop.execute { bound.value(result) }
-            } own: {
-                self.readOwnBody(of: message, on: loop, endsLost: endsLost, bound)
             }
             return
         }
@@ -143,7 +141,7 @@ extension Node {
                     loop.execute { bound.value(.failure(.unavailable)) }
                     return
                 }
-                self.bodyFailed(message, error) { reason in
+                self.bodyFailed(message, message, error) { reason in
                     loop.execute { bound.value(.failure(reason)) }
                 }
             }
@@ -159,18 +157,15 @@ extension Node {
             MessageBody(parts: [ByteBuffer(bytes: body.head), ByteBuffer(bytes: body.content)]))
     }
 
-    /// Head and content, from the journal, piece by piece.
+    /// The same, piece by piece.
     func openBody(
         of message: Tag, on loop: any EventLoop,
         _ answer: @escaping (Result<BodySource, BodyReadError>) -> Void
     ) {
         let bound = NIOLoopBound(answer, eventLoop: loop)
         guard !self.isSeveral else {
-            self.fetchIfNeeded(message) { result in
-                let source = result.map { BodySource(whole: $0) }
-                loop.execute { bound.value(source) }
-            } own: {
-                self.openOwnBody(of: message, on: loop, bound)
+            self.supply(message, endsLost: true) { result in
+                loop.execute { bound.value(result) }
             }
             return
         }
@@ -187,7 +182,7 @@ extension Node {
                 let source = self.source(of: message, body, cursor)
                 loop.execute { bound.value(.success(source)) }
             case .failure(let error):
-                self.bodyFailed(message, error) { reason in
+                self.bodyFailed(message, message, error) { reason in
                     loop.execute { bound.value(.failure(reason)) }
                 }
             }
@@ -206,7 +201,7 @@ extension Node {
                 case .success((let bytes, let isLast)):
                     answer(.success(BodyPiece(bytes: ByteBuffer(bytes: bytes), isLast: isLast)))
                 case .failure(let error):
-                    self.bodyFailed(message, error) { answer(.failure($0)) }
+                    self.bodyFailed(message, message, error) { answer(.failure($0)) }
                 }
             }
         }

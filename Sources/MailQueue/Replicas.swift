@@ -201,11 +201,34 @@ extension MailQueue {
         return found
     }
 
+    /// Messages of whose placement the holder is.
+    package func liveBodies(on holder: Holder) -> Int {
+        self.holderSets.rows.reduce(0) { $0 + ($1.holders.contains(holder) ? $1.messages : 0) }
+    }
+
+    /// The holder's copies that were made after their messages came, by message, ascending.
+    package func laterCopies(on holder: Holder) -> [(message: Tag, copy: Tag)] {
+        self.copyRows.flatMap { slot, rows in
+            rows.filter { $0.holder == holder }
+                .map { (message: self.messages[slot].tag, copy: $0.tag) }
+        }.sorted { $0.message < $1.message }
+    }
+
     /// Messages that have fewer than R copies outside of `absent`, those with the fewest first;
     /// at most `limit`.
-    package func underReplicated(without absent: [Holder] = [], limit: Int) -> [BodyShortage] {
+    ///
+    /// - Parameter sources: what none of these has is left out, unless nobody has it: it would
+    ///   stand in front of what can be repaired. Nil: all.
+    package func underReplicated(
+        without absent: [Holder] = [], from sources: [Holder]? = nil, limit: Int
+    ) -> [BodyShortage] {
         var short: [(present: Int, row: HolderTable.Row)] = []
         for row in self.holderSets.rows where row.messages > 0 {
+            if let sources, !row.holders.isEmpty,
+                !row.holders.contains(where: { sources.contains($0) })
+            {
+                continue
+            }
             let present = row.holders.count { !absent.contains($0) }
             if present < Int(self.settings.copies) { short.append((present, row)) }
         }

@@ -5,6 +5,7 @@
 
 package import Primitives
 package import SMTP
+package import Spool
 
 /// Sums over the whole queue.
 package struct QueueCounts: Equatable, Sendable {
@@ -191,6 +192,19 @@ extension MailQueue {
             return ids.count < limit
         }
         return ids
+    }
+
+    /// Under which tags the bodies of the next `steps` messages lie on the holder's disk, of those
+    /// that it has a copy of. Moves `cursor` on; `isDone` tells the end.
+    package func bodyTags(
+        on holder: Holder, cursor: inout QueueCursor, steps: Int
+    ) -> [Tag] {
+        var tags: [Tag] = []
+        self.walk(QueueFilter(), &cursor, steps: steps) { slot in
+            if let tag = self.bodyTag(of: self.messages[slot].tag, on: holder) { tags.append(tag) }
+            return true
+        }
+        return tags
     }
 
     /// - Parameter body: false ends the walk behind this message.

@@ -59,6 +59,9 @@ package struct RepairPlanner: Hashable, Sendable {
         let since: Instant
     }
 
+    /// How long this one hopes for a message without a copy.
+    package var hopesFor = Self.lostAfter
+
     private let own: Holder
     /// Ascending by message.
     private var copies: [Copy] = []
@@ -154,7 +157,7 @@ package struct RepairPlanner: Hashable, Sendable {
             return known.until <= now
         }
         if self.hopeless.count < Self.waitingMax {
-            self.hopeless.append(Waiting(message: message, until: now + Self.lostAfter))
+            self.hopeless.append(Waiting(message: message, until: now + self.hopesFor))
         }
         return false
     }

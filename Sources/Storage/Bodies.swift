@@ -118,6 +118,16 @@ final class Bodies: Sendable {
         }
     }
 
+    /// Nothing of it can be read from here, as far as the index knows.
+    func lacks(_ tag: Tag) -> Bool {
+        self.withState { s in
+            guard let extent = s.index[tag] else { return true }
+            if extent.file == BodyIndex.damaged { return true }
+            guard extent.file == BodyIndex.large else { return false }
+            return s.large[tag]?.chunks.contains { $0 == nil } ?? true
+        }
+    }
+
     func hintEnded(_ tag: Tag) {
         self.withState { s in
             guard let extent = s.index[tag] else { return }

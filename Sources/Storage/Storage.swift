@@ -172,6 +172,9 @@ package final class Storage: Sendable {
         self.core.reader.more(cursor, answer)
     }
 
+    /// Those of these bodies that are not to be found here, or are known to be damaged.
+    package func lacking(_ tags: [Tag]) -> [Tag] { tags.filter { self.core.bodies.lacks($0) } }
+
     /// A hint, not a proof: the message has ended. Old files with many hints are looked at.
     package func hintEnded(_ tag: Tag) { self.core.bodies.hintEnded(tag) }
 

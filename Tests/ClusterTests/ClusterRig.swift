@@ -7,7 +7,9 @@ import OpenSSL
 import Primitives
 import SMTP
 import Settings
+import Spool
 import Storage
+import Synchronization
 import Testing
 
 @testable import Cluster
@@ -43,15 +45,23 @@ final class ClusterRig {
         }
     }
 
+    /// Below those that the kernel gives out, so that no connection of another test takes one
+    /// between two starts; each number is tried once in this process.
+    private static let nextPort = Atomic<Int>(Int.random(in: 10_000..<25_000))
+
     /// Ports on which nobody listens now.
     private func choosePorts() async throws {
-        var held: [any Channel] = []
-        for _ in Self.names + Self.others {
-            held.append(
-                try await ServerBootstrap(group: self.loops).bind(host: "127.0.0.1", port: 0).get())
+        while self.ports.count < (Self.names + Self.others).count {
+            let port = Self.nextPort.add(1, ordering: .relaxed).newValue
+            do {
+                let channel = try await ServerBootstrap(group: self.loops)
+                    .bind(host: "127.0.0.1", port: port).get()
+                try await channel.close()
+                self.ports.append(port)
+            } catch let error as IOError where error.errnoCode == EADDRINUSE {
+                continue
+            }
         }
-        self.ports = held.compactMap { $0.localAddress?.port }
-        for channel in held { try await channel.close() }
     }
 
     private func write(_ name: String, _ text: String) throws {
@@ -190,5 +200,106 @@ final class ClusterRig {
         for member in self.members where member.isAlive { await member.running.stop() }
         try await self.loops.shutdownGracefully()
         try FileManager.default.removeItem(atPath: self.directory)
+    }
+}
+
+// What tests of bodies do to nodes.
+extension ClusterRig {
+    /// On the node's loop.
+    func on<T: Sendable>(
+        _ place: Int, _ body: @escaping @Sendable (Node) throws -> T
+    ) async throws -> T {
+        let node = self.members[place].running.node
+        return try await node.loop.submit { try body(node) }.get()
+    }
+
+    /// As a client does: after a 451 it tries again.
+    func accepted(_ place: Int, _ content: [UInt8]) async throws -> Primitives.Tag {
+        var accepted: Primitives.Tag?
+        try await self.wait {
+            if case .accepted(let tag) = try await self.send(place, content) { accepted = tag }
+            return accepted != nil
+        }
+        return try #require(accepted)
+    }
+
+    /// Nodes that have a copy of the message, as this node's state says.
+    func holders(_ tag: Primitives.Tag, by place: Int) async throws -> [Int] {
+        let holders = try await self.on(place) { $0.machine.queue.holders(of: tag) ?? [] }
+        return holders.compactMap { Self.names.firstIndex(of: $0.node) }
+    }
+
+    /// What lies on the node's disk as its copy of the message, if that is right.
+    func ownCopy(_ tag: Primitives.Tag, _ place: Int) async throws -> [UInt8]? {
+        let own = try await self.on(place) { $0.ownTag(of: tag) }
+        guard let own else { return nil }
+        let storage = self.members[place].running.node.storage
+        let result: Result<StoredBody, BodyError> = await withCheckedContinuation { continuation in
+            storage.readBody(own) { continuation.resume(returning: $0) }
+        }
+        guard case .success(let body) = result else { return nil }
+        return body.content
+    }
+
+    /// Reads all of a body as Delivery does, piece by piece.
+    func read(_ tag: Primitives.Tag, _ place: Int) async throws -> Result<[UInt8], BodyReadError> {
+        let desk = self.members[place].running.desk
+        let loop = self.members[place].running.node.loop
+        let promise = loop.makePromise(of: Result<[UInt8], BodyReadError>.self)
+        @Sendable func next(_ source: BodySource, _ content: [UInt8]) {
+            source.next(on: loop) { result in
+                switch result {
+                case .success(let piece):
+                    let content = content + Array(buffer: piece.bytes)
+                    if piece.isLast {
+                        promise.succeed(.success(content))
+                    } else {
+                        next(source, content)
+                    }
+                case .failure(let error): promise.succeed(.failure(error))
+                }
+            }
+        }
+        loop.execute {
+            desk.openBody(of: tag, on: loop) { result in
+                switch result {
+                case .success(let source): next(source, [])
+                case .failure(let error): promise.succeed(.failure(error))
+                }
+            }
+        }
+        return try await promise.futureResult.get()
+    }
+
+    /// Changes the node's disk where `bytes` stand: in how many files.
+    @discardableResult
+    func damage(_ bytes: [UInt8], _ place: Int) throws -> Int {
+        var count = 0
+        for part in ["journal", "bodies"] {
+            let folder = "\(self.directory)/data-\(Self.names[place])/\(part)"
+            guard FileManager.default.fileExists(atPath: folder) else { continue }
+            for name in try FileManager.default.contentsOfDirectory(atPath: folder)
+            where name.hasSuffix(".seg") {
+                let url = URL(fileURLWithPath: folder + "/" + name)
+                guard let range = try Data(contentsOf: url).range(of: Data(bytes)) else { continue }
+                let handle = try FileHandle(forUpdating: url)
+                try handle.seek(toOffset: UInt64(range.lowerBound))
+                try handle.write(contentsOf: Data(bytes.map { $0 ^ 0xFF }))
+                try handle.close()
+                count += 1
+            }
+        }
+        return count
+    }
+
+    /// Content that does not compress, so that its bytes can be found on the disk.
+    static func content(_ size: Int, seed: UInt64 = 1) -> [UInt8] {
+        var dice = Generator(seed: seed)
+        var content = Array("Subject: here\r\n\r\n".utf8)
+        content.reserveCapacity(size + 8)
+        while content.count < size {
+            withUnsafeBytes(of: dice.next()) { content.append(contentsOf: $0) }
+        }
+        return content
     }
 }

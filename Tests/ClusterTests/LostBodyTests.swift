@@ -148,7 +148,8 @@ struct LostBodyTests {
         let (node, taker) = try await rig.open()
         let delivery = try await Self.leased(rig, node, taker, Self.content(100_000))
         let found = await withCheckedContinuation { continuation in
-            node.node.bodyFailed(delivery.id.message, error) { continuation.resume(returning: $0) }
+            let message = delivery.id.message
+            node.node.bodyFailed(message, message, error) { continuation.resume(returning: $0) }
         }
         #expect(found == .unavailable)
         node.desk.release([delivery.id])

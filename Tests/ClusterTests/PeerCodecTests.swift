@@ -41,10 +41,12 @@ struct PeerCodecTests {
         .bodyStored(tag: Self.tag),
         .bodyRefused(.tag(Self.tag), .full),
         .bodyAbandoned(stream: 4),
-        .fetchBody(request: 6, tag: Self.tag),
+        .fetchBody(request: 6, tag: Self.tag, pieces: 4),
         .fetchedHead(request: 6, Self.seal),
         .fetchedPiece(request: 6, blocks: Self.blocks, isLast: true),
         .fetchFailed(request: 6, .absent),
+        .fetchMore(request: 6, pieces: 1),
+        .fetchEnded(request: 6),
         .snapshotOffer(
             SnapshotOffer(
                 id: 2, position: LogPosition(term: 9, index: 10), totalBytes: 1 << 33,

@@ -256,7 +256,14 @@ package struct PeerFuzz {
                 self.dice.chance(permille: 500) ? .stream(self.number()) : .tag(self.tag()),
                 reasons[self.dice.below(reasons.count)])
         case .bodyAbandoned: return .bodyAbandoned(stream: self.number())
-        case .fetchBody: return .fetchBody(request: self.number(), tag: self.tag())
+        case .fetchBody:
+            return .fetchBody(
+                request: self.number(), tag: self.tag(),
+                pieces: UInt32(truncatingIfNeeded: self.number()))
+        case .fetchMore:
+            return .fetchMore(
+                request: self.number(), pieces: UInt32(truncatingIfNeeded: self.number()))
+        case .fetchEnded: return .fetchEnded(request: self.number())
         case .fetchedHead: return .fetchedHead(request: self.number(), self.seal())
         case .fetchedPiece:
             return .fetchedPiece(

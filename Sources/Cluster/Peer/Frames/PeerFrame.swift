@@ -42,6 +42,8 @@ package enum PeerFrameKind: UInt8, Hashable, Sendable, CaseIterable {
     case fetchedHead = 41
     case fetchedPiece = 42
     case fetchFailed = 43
+    case fetchMore = 44
+    case fetchEnded = 45
     case snapshotOffer = 48
     case snapshotPiece = 49
     case snapshotDone = 50
@@ -71,7 +73,8 @@ package enum PeerFrameKind: UInt8, Hashable, Sendable, CaseIterable {
             PeerMessage.blocksBytesMax + PeerMessage.headBytesMax + 128
         case .snapshotOffer: PeerMessage.configurationBytesMax + 64
         case .forwardRefused, .standing, .bodyOpen, .bodyStored, .bodyRefused,
-            .bodyAbandoned, .fetchBody, .fetchFailed, .snapshotDone, .snapshotAnswer:
+            .bodyAbandoned, .fetchBody, .fetchFailed, .fetchMore, .fetchEnded, .snapshotDone,
+            .snapshotAnswer:
             128
         }
     }

@@ -40,8 +40,13 @@ package enum PeerMessage: Equatable, Sendable {
     case bodyRefused(PeerBody, PeerBodyRefusal)
     /// The sender gives the stream up; what came of it is garbage.
     case bodyAbandoned(stream: UInt64)
-    /// Asks for a stored body; `request` is the asker's number.
-    case fetchBody(request: UInt64, tag: Tag)
+    /// Asks for a stored body; `request` is the asker's number. So many pieces may be sent, and no
+    /// more before `fetchMore`: who asks never holds more than it wants to.
+    case fetchBody(request: UInt64, tag: Tag, pieces: UInt32)
+    /// So many more pieces may be sent.
+    case fetchMore(request: UInt64, pieces: UInt32)
+    /// Nothing more is wanted of the body.
+    case fetchEnded(request: UInt64)
     case fetchedHead(request: UInt64, BodySeal)
     case fetchedPiece(request: UInt64, blocks: ByteBuffer, isLast: Bool)
     case fetchFailed(request: UInt64, PeerFetchFailure)

@@ -34,6 +34,8 @@ extension PeerMessage {
         case .fetchedHead: .fetchedHead
         case .fetchedPiece: .fetchedPiece
         case .fetchFailed: .fetchFailed
+        case .fetchMore: .fetchMore
+        case .fetchEnded: .fetchEnded
         case .snapshotOffer: .snapshotOffer
         case .snapshotPiece: .snapshotPiece
         case .snapshotDone: .snapshotDone
@@ -55,7 +57,8 @@ extension PeerMessage {
             blocks
         case .raft, .forward, .forwardRefused, .renew, .renewed, .founding, .standing,
             .bodyOpen, .bodyEnd, .bodyStored, .bodyRefused, .bodyAbandoned, .fetchBody,
-            .fetchedHead, .fetchFailed, .snapshotOffer, .snapshotDone, .snapshotAnswer:
+            .fetchedHead, .fetchFailed, .fetchMore, .fetchEnded, .snapshotOffer, .snapshotDone,
+            .snapshotAnswer:
             nil
         }
     }
@@ -97,8 +100,8 @@ extension PeerMessage {
             out.writeBytes(letter)
         case .standing(let standing): standing.put(&out)
         case .bodyOpen, .bodyChunk, .bodyEnd, .bodyWhole, .bodyStored, .bodyRefused,
-            .bodyAbandoned, .fetchBody, .fetchedHead, .fetchedPiece, .fetchFailed, .snapshotOffer,
-            .snapshotPiece, .snapshotDone, .snapshotAnswer:
+            .bodyAbandoned, .fetchBody, .fetchedHead, .fetchedPiece, .fetchFailed, .fetchMore,
+            .fetchEnded, .snapshotOffer, .snapshotPiece, .snapshotDone, .snapshotAnswer:
             unreachable("a message of the bulk connection")
         }
     }
@@ -120,9 +123,14 @@ extension PeerMessage {
         case .bodyRefused(let body, let reason):
             body.put(&out)
             out.writeInteger(reason.rawValue)
-        case .fetchBody(let request, let tag):
+        case .fetchBody(let request, let tag, let pieces):
             out.putU64(request)
             tag.put(&out)
+            out.putU32(pieces)
+        case .fetchMore(let request, let pieces):
+            out.putU64(request)
+            out.putU32(pieces)
+        case .fetchEnded(let request): out.putU64(request)
         case .fetchedHead(let request, let seal):
             out.putU64(request)
             seal.put(&out)
@@ -184,7 +192,8 @@ extension PeerMessage {
         case .standing: return .standing(try Standing(&fields))
         case .hello, .goodbye, .alive, .bodyOpen, .bodyChunk, .bodyEnd, .bodyWhole, .bodyStored,
             .bodyRefused, .bodyAbandoned, .fetchBody, .fetchedHead, .fetchedPiece, .fetchFailed,
-            .snapshotOffer, .snapshotPiece, .snapshotDone, .snapshotAnswer:
+            .fetchMore, .fetchEnded, .snapshotOffer, .snapshotPiece, .snapshotDone,
+            .snapshotAnswer:
             unreachable("a kind of the control connection")
         }
     }
@@ -210,7 +219,12 @@ extension PeerMessage {
             let body = try PeerBody(&fields)
             return .bodyRefused(body, PeerBodyRefusal(rawValue: try fields.u8()) ?? .other)
         case .bodyAbandoned: return .bodyAbandoned(stream: try fields.u64())
-        case .fetchBody: return .fetchBody(request: try fields.u64(), tag: try Tag(&fields))
+        case .fetchBody:
+            return .fetchBody(
+                request: try fields.u64(), tag: try Tag(&fields), pieces: try fields.u32())
+        case .fetchMore:
+            return .fetchMore(request: try fields.u64(), pieces: try fields.u32())
+        case .fetchEnded: return .fetchEnded(request: try fields.u64())
         case .fetchedHead:
             return .fetchedHead(request: try fields.u64(), try BodySeal(&fields))
         case .fetchedPiece:
