@@ -169,7 +169,7 @@ extension Node {
         case .replicasLost, .removeNode: self.planRepairsSoon()
         case .openSession, .closeSession, .expireSession, .enqueue, .outcome, .release, .grant,
             .suspend, .clearSuspension, .cancel, .report, .waiveReport, .admin, .expire, .bodyLost,
-            .tick, .settings, .drain, .replicaAdded:
+            .tick, .settings, .drain, .replicaAdded, .admit, .wish:
             return
         }
     }

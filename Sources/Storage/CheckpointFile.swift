@@ -10,16 +10,40 @@ import Glibc
 import Primitives
 
 struct CheckpointFile {
-    static let generation: UInt64 = 1
+    /// Of a directory into which no snapshot was ever installed.
+    static let firstGeneration: UInt64 = 1
     /// Stands in the file; another number is another layout.
     private static let format: Int64 = 1
     /// Pages that are given back to the file system after one checkpoint, at most.
     private static let vacuumPagesMax = 4096
 
+    let generation: UInt64
     let path: String
 
-    init(directory: String) {
-        self.path = directory + "/queue.\(Self.generation).sqlite"
+    init(directory: String, generation: UInt64 = CheckpointFile.firstGeneration) {
+        self.init(path: directory + "/" + Self.name(generation), generation: generation)
+    }
+
+    /// A file that is not in place.
+    init(path: String, generation: UInt64) {
+        self.generation = generation
+        self.path = path
+    }
+
+    static func name(_ generation: UInt64) -> String { "queue.\(generation).sqlite" }
+
+    /// Of a checkpoint in place; nil: another file's name.
+    static func generation(of name: String) -> UInt64? {
+        guard name.hasPrefix("queue."), name.hasSuffix(".sqlite") else { return nil }
+        return UInt64(name.dropFirst("queue.".count).dropLast(".sqlite".count))
+    }
+
+    /// Removes the file, and SQLite's journal of it first: one that is left over would be taken for
+    /// that of the next file with this name.
+    func remove(_ files: any FileSystem) throws(FileFault) {
+        for path in [self.path + "-journal", self.path] where files.exists(path) {
+            try files.remove(path)
+        }
     }
 
     /// Opens the file for writing; makes it if there is none.
@@ -134,6 +158,19 @@ struct CheckpointFile {
         guard found == expected else {
             throw .checkpointDamaged(reason: "a second connection reads something else")
         }
+    }
+
+    /// Of the file, free pages among them.
+    func byteCount(_ connection: SQLiteConnection) throws(SQLiteFault) -> Int {
+        let pages = try connection.number("PRAGMA page_count") ?? 0
+        return Int(pages * (try connection.number("PRAGMA page_size") ?? 0))
+    }
+
+    /// Writes all rows and the meta into a new file. SQLite does not sync it.
+    func copy(_ connection: SQLiteConnection, to path: String) throws(SQLiteFault) {
+        var quoted = ""
+        for character in path { quoted += character == "'" ? "''" : String(character) }
+        try connection.run("VACUUM INTO '\(quoted)'")
     }
 
     /// Gives free pages back when they are many, a part at a time.

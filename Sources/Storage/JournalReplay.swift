@@ -1,7 +1,9 @@
 // JournalReplay.swift - the journal of an earlier start, put together again.
 //
 // Takes     the segments in their order.
-// Gives     hard state, log entries, notes, the index of bodies; what must be written again.
+// Gives     first the generation of the checkpoint that the journal names; then, with that
+//           checkpoint's position, hard state, log entries, notes, the index of bodies, and what
+//           must be written again.
 // Durable   D is the greatest `durableBefore` of any batch. The batch beyond D, if it is whole, is
 //           written again; damaged, it is a torn tail: dropped as a whole, since nothing in it was
 //           promised, and sound records of an earlier use of the file may stand among its own.
@@ -24,7 +26,15 @@ struct JournalReplay {
     private let files: any FileSystem
     private let bodies: Bodies
     /// Entries and hard state.
-    private(set) var log: LogReplay
+    private(set) var log = LogReplay(applied: .zero)
+    /// Of the checkpoint file that is in force: the greatest that was named before D, or beyond D
+    /// in a batch that is whole. A file of a greater one was never made current.
+    private(set) var generation = CheckpointFile.firstGeneration
+    private var segments: [Segment] = []
+    private var durable: UInt64 = 0
+    private var largest = 8
+    /// Where a log base of a snapshot stood that no later one makes up for.
+    private var lostBase: (file: String, offset: Int)?
     private(set) var notes: [OutcomeNote] = []
     private(set) var damage: [Damage] = []
     private(set) var contents: [UInt64: SegmentContents] = [:]
@@ -37,36 +47,57 @@ struct JournalReplay {
     private(set) var lastCRC: UInt32 = 0
     private(set) var lastIdentity: (node: NodeName, incarnation: Incarnation)?
 
-    init(
-        files: any FileSystem, options: StorageOptions, bodies: Bodies, applied: LogPosition
-    ) {
+    init(files: any FileSystem, options: StorageOptions, bodies: Bodies) {
         self.files = files
         self.bodies = bodies
-        self.log = LogReplay(applied: applied)
         self.carried = PendingBuffer(capacity: options.segmentBytes)
     }
 
-    mutating func run(_ found: [DataFile]) throws(StorageError) {
-        var largest = 8
-        for file in found { largest = max(largest, try self.size(file)) }
-        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: largest, alignment: 4096)
+    /// Finds the batches that count, and the generation.
+    mutating func scan(_ found: [DataFile]) throws(StorageError) {
+        for file in found { self.largest = max(self.largest, try self.size(file)) }
+        let memory = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: self.largest, alignment: 4096)
         defer { memory.deallocate() }
         var segments: [Segment] = []
         for file in found {
             let bytes = try self.load(file, memory)
             let number = file.id.number
-            segments.append(
-                Segment(
-                    file: file, number: number,
-                    batches: SegmentScan.run(bytes, segment: number)))
+            var batches = SegmentScan.run(bytes, segment: number)
+            for i in batches.indices { Self.readGeneration(&batches[i], bytes) }
+            segments.append(Segment(file: file, number: number, batches: batches))
         }
         try self.join(&segments, memory)
-        let durable = segments.flatMap(\.batches).map(\.durableBefore).max() ?? 0
-        for segment in segments {
+        self.segments = segments
+        self.durable = segments.flatMap(\.batches).map(\.durableBefore).max() ?? 0
+        for batch in segments.flatMap(\.batches)
+        where batch.number <= self.durable || batch.damage.isEmpty {
+            self.generation = max(self.generation, batch.generation)
+        }
+    }
+
+    private static func readGeneration(
+        _ batch: inout ScannedBatch, _ bytes: UnsafeRawBufferPointer
+    ) {
+        for record in batch.records where record.kind == .logBase {
+            guard let base = LogBaseRecord.read(record.content(bytes)) else { continue }
+            batch.generation = max(batch.generation, base.generation)
+        }
+    }
+
+    /// Reads what was found.
+    ///
+    /// - Parameter applied: of the checkpoint of `generation`.
+    mutating func run(applied: LogPosition) throws(StorageError) {
+        self.log = LogReplay(applied: applied)
+        let memory = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: self.largest, alignment: 4096)
+        defer { memory.deallocate() }
+        for segment in self.segments {
             let bytes = try self.load(segment.file, memory)
             self.current = SegmentContents(number: segment.number)
             for batch in segment.batches {
-                if batch.number <= durable {
+                if batch.number <= self.durable {
                     try self.replay(batch, bytes, segment)
                 } else {
                     try self.carry(batch, bytes, segment)
@@ -74,8 +105,11 @@ struct JournalReplay {
             }
             self.contents[segment.number] = self.current
         }
+        if let lost = self.lostBase {
+            throw .quarantined(file: lost.file, offset: lost.offset, what: "a log base")
+        }
         // The writer goes on after the last durable batch; later numbers are void.
-        self.lastBatch = max(durable, self.lastBatch)
+        self.lastBatch = max(self.durable, self.lastBatch)
     }
 
     private func size(_ file: DataFile) throws(StorageError) -> Int {
@@ -110,10 +144,11 @@ struct JournalReplay {
             {
                 // The last batch of the segment before lost its header.
                 let bytes = try self.load(segments[p].file, memory)
-                segments[p].batches.append(
-                    SegmentScan.lostAtEnd(
-                        bytes, from: last?.end ?? 0, segment: segments[p].number,
-                        number: number + 1, crc: head.previousCRC))
+                var lost = SegmentScan.lostAtEnd(
+                    bytes, from: last?.end ?? 0, segment: segments[p].number,
+                    number: number + 1, crc: head.previousCRC)
+                Self.readGeneration(&lost, bytes)
+                segments[p].batches.append(lost)
                 last = segments[p].batches.last
             }
             for batch in segments[i].batches {
@@ -166,6 +201,10 @@ struct JournalReplay {
         }
         for damage in batch.damage {
             if damage.kind == .note { self.note(.note, path, damage.offset) }
+            // What each segment begins with is said again and again; this was said once.
+            if damage.kind == .logBase, batch.offset > 0 {
+                self.lostBase = (path, damage.offset)
+            }
             self.bodyDamage(damage, bytes, path)
         }
         for record in batch.records {
@@ -219,8 +258,9 @@ struct JournalReplay {
         }
         for record in batch.records {
             switch record.kind {
-            case .identity, .logBase: continue
-            case .entry, .hardState, .chunk, .bodyEnd, .body, .abandoned, .note: break
+            case .identity: continue
+            // In its place: what stands before it may be another log's.
+            case .logBase, .entry, .hardState, .chunk, .bodyEnd, .body, .abandoned, .note: break
             }
             let mark = UInt32(self.carried.count)
             self.carried.append(
@@ -255,8 +295,13 @@ struct JournalReplay {
             self.log.take(state)
             if moved != nil { self.carried.hardStates += 1 }
             return
-        case .logBase where record.payload == 16:
-            self.log.take(base: LogPosition(term: p.u64(8), index: p.u64(0)))
+        case .logBase:
+            guard let base = LogBaseRecord.read(content) else {
+                throw .quarantined(
+                    file: segment.file.path, offset: record.offset, what: "a log base")
+            }
+            self.log.take(base: base.position)
+            self.lostBase = nil
             return
         case .identity where record.payload >= 24:
             let name = String(decoding: content[24...], as: UTF8.self)
@@ -278,7 +323,7 @@ struct JournalReplay {
             mark.kind = .note
             mark.tag = Tag(session: SessionID(raw: p.u64(0)), sequence: p.u64(8))
             self.notes.append(OutcomeNote(tag: mark.tag, bytes: Array(content[16...])))
-        case .identity, .chunk, .abandoned, .note, .logBase: return
+        case .identity, .chunk, .abandoned, .note: return
         }
         if moved != nil {
             self.carried.marks.append(mark)

@@ -15,7 +15,7 @@ import Synchronization
 struct Preamble: Sendable {
     var identity: NodeIdentity
     var hardState: HardState
-    var logBase: LogPosition
+    var logBase: LogBase
 }
 
 /// Confined to its thread, and to the one that opens the storage before it starts.
@@ -33,7 +33,7 @@ final class JournalWriter {
     private let header = UnsafeMutableRawPointer.allocate(
         byteCount: BatchHeader.bytes, alignment: 8)
     private let front = PendingBuffer(capacity: 4096)
-    /// The clerk tells of new log bases.
+    /// The clerk tells of new log bases; of an installed one before its own record is appended.
     let preamble: Monitor<Preamble>
     let numbers = Monitor(Numbers())
 
@@ -166,7 +166,7 @@ final class JournalWriter {
         let preamble = self.preamble.withLock { $0 }
         self.front.appendIdentity(preamble.identity)
         self.front.append(preamble.hardState)
-        self.front.append(logBase: preamble.logBase)
+        self.front.append(preamble.logBase)
     }
 
     /// The life of the thread.

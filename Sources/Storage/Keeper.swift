@@ -77,6 +77,7 @@ final class Keeper: @unchecked Sendable {
     func run() {
         while !self.isClosing {
             do throws(FileFault) {
+                try self.dropReplaced()
                 try self.lookAfterSpace()
                 try self.evacuateSegments()
                 try self.lookAfterOldFiles()
@@ -96,6 +97,15 @@ final class Keeper: @unchecked Sendable {
                 return true
             }
         }
+    }
+
+    /// Checkpoints that a snapshot has replaced.
+    private func dropReplaced() throws(FileFault) {
+        let durable = self.wake.withLock { $0.durable }
+        let files = self.core.takeReplaced(durable: durable)
+        guard !files.isEmpty else { return }
+        for file in files { try file.remove(self.files) }
+        try self.files.syncDirectory(self.pool.directory)
     }
 
     // MARK: Space.

@@ -81,6 +81,17 @@ final class Lanes: @unchecked Sendable {
         return position
     }
 
+    /// The log begins anew, on a state that is in place.
+    func logBase(_ base: LogBase) -> UInt64 {
+        let position = self.monitor.withLock { s -> UInt64 in
+            self.control(&s, LogBaseRecord.bytes)?.append(base)
+            s.wanted = true
+            return s.position
+        }
+        self.monitor.signal()
+        return position
+    }
+
     func note(_ tag: Tag, _ bytes: UnsafeRawBufferPointer) -> UInt64 {
         let payload = 16 + bytes.count
         return self.monitor.withLock { s in

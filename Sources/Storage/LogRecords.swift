@@ -1,6 +1,7 @@
-// LogRecords.swift - entries and hard state as they lie in the journal.
+// LogRecords.swift - entries, hard state and log base as they lie in the journal.
 //
 // Format    entry: u64 index, u64 term, u8 kind, data. Hard state: u64 term, u64 vote, u64 commit.
+//           Log base: u64 index, u64 term, u64 generation.
 // See       Docs/StorageFormat.md; LogReplay in Raft (what a sequence of them amounts to).
 
 import Primitives
@@ -29,5 +30,22 @@ enum HardStateRecord {
         guard payload.count == self.bytes, let p = payload.baseAddress else { return nil }
         return HardState(
             term: p.u64(0), vote: Incarnation(raw: p.u64(8)), commit: p.u64(16))
+    }
+}
+
+/// Where the log begins: behind the state at `position`, which stands in the checkpoint file of
+/// `generation`. The greatest generation that the journal names is the current one.
+struct LogBase: Equatable, Sendable {
+    var position: LogPosition
+    var generation: UInt64
+}
+
+enum LogBaseRecord {
+    static let bytes = 24
+
+    static func read(_ payload: UnsafeRawBufferPointer) -> LogBase? {
+        guard payload.count == self.bytes, let p = payload.baseAddress else { return nil }
+        return LogBase(
+            position: LogPosition(term: p.u64(8), index: p.u64(0)), generation: p.u64(16))
     }
 }

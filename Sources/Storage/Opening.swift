@@ -110,28 +110,27 @@ struct Opening {
         try self.files.makeDirectory(pool.journal)
         try self.files.makeDirectory(self.directory + "/bodies")
         try self.files.syncDirectory(self.directory)
-        let rows = CheckpointFile(directory: self.directory)
         let file = FoundingFile(directory: self.directory, files: self.files)
         var (identity, isNew) = try IdentityFile(directory: self.directory, files: self.files)
             .countUp(
                 node: node, incarnation: incarnation, cluster: cluster,
-                hasData: file.exists || self.files.exists(rows.path)
+                hasData: file.exists || !self.generations().isEmpty
                     || self.files.list(pool.journal).contains { $0.hasSuffix(".seg") })
         _ = try pool.fillReserve()
-        let connection = try self.openCheckpoint(rows, pool)
-        let checkpoint = try rows.meta(connection)
 
         let bodies = Bodies()
         let old = OldFiles(
             directory: self.directory, options: self.options, files: self.files, bodies: bodies)
         var damage: [Damage] = []
         try old.load(&damage)
-        var replay = JournalReplay(
-            files: self.files, options: self.options, bodies: bodies,
-            applied: checkpoint?.applied ?? .zero)
+        var replay = JournalReplay(files: self.files, options: self.options, bodies: bodies)
         let found = try self.segments(pool)
         for file in found { bodies.add(file) }
-        try replay.run(found)
+        try replay.scan(found)
+        let rows = CheckpointFile(directory: self.directory, generation: replay.generation)
+        let connection = try self.openCheckpoint(rows, pool)
+        let checkpoint = try rows.meta(connection)
+        try replay.run(applied: checkpoint?.applied ?? .zero)
         if let last = replay.lastIdentity, last != (identity.node, identity.incarnation) {
             throw StorageError.otherNode(found: last.node, expected: identity.node)
         }
@@ -143,10 +142,12 @@ struct Opening {
             pool: pool, bodies: bodies,
             preamble: Preamble(
                 identity: identity, hardState: log.hardState,
-                logBase: checkpoint?.applied ?? .zero),
+                logBase: LogBase(
+                    position: checkpoint?.applied ?? .zero, generation: rows.generation)),
             segment: (found.map(\.id.number).max() ?? 0) + 1, batch: replay.lastBatch + 1,
             previousCRC: replay.lastCRC)
         try writer.write(PendingBatch(bulk: nil, control: replay.carried))
+        try self.dropOthers(than: rows)
         self.dropDeadStreams(bodies)
         try self.recycleEmpty(pool, bodies, appliedIndex: checkpoint?.appliedIndex ?? 0)
         let storage = Storage(
@@ -179,6 +180,11 @@ struct Opening {
     private func openCheckpoint(_ rows: CheckpointFile, _ pool: SegmentPool) throws
         -> SQLiteConnection
     {
+        // An empty one never takes the place of one that was lost.
+        let others = try self.generations().filter { $0 != rows.generation }
+        guard others.isEmpty || self.files.exists(rows.path) else {
+            throw StorageError.checkpointDamaged(reason: "\(rows.path) is missing")
+        }
         while true {
             do {
                 let connection = try rows.open()
@@ -188,6 +194,23 @@ struct Opening {
                 guard fault.isFull, try pool.releaseReserve() else { throw fault }
             }
         }
+    }
+
+    /// Of the checkpoints that are here, ascending.
+    private func generations() throws(FileFault) -> [UInt64] {
+        try self.files.list(self.directory).compactMap(CheckpointFile.generation(of:)).sorted()
+    }
+
+    /// The journal names the generation in force, synced: others go, and what snapshots have left.
+    private func dropOthers(than current: CheckpointFile) throws(FileFault) {
+        for generation in try self.generations() where generation != current.generation {
+            try CheckpointFile(directory: self.directory, generation: generation)
+                .remove(self.files)
+        }
+        for name in try self.files.list(self.directory) where SnapshotFiles.isTemporary(name) {
+            try self.files.remove(self.directory + "/" + name)
+        }
+        try self.files.syncDirectory(self.directory)
     }
 
     /// The segments of earlier starts in their order; spare files are taken up.

@@ -134,10 +134,11 @@ extension PendingBuffer {
         }
     }
 
-    func append(logBase: LogPosition) {
-        self.append(.logBase, payload: 16) { p in
-            p.put(logBase.index, 0)
-            p.put(logBase.term, 8)
+    func append(_ base: LogBase) {
+        self.append(.logBase, payload: LogBaseRecord.bytes) { p in
+            p.put(base.position.index, 0)
+            p.put(base.position.term, 8)
+            p.put(base.generation, 16)
         }
     }
 }

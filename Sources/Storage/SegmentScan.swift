@@ -45,6 +45,8 @@ struct ScannedBatch {
     var missingHardStates = 0
     /// The header was damaged; the batch after vouches for the records.
     var isRepaired = false
+    /// The greatest that its sound log bases name; 0: it has none.
+    var generation: UInt64 = 0
 }
 
 enum SegmentScan {

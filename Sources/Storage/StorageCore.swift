@@ -24,11 +24,20 @@ final class StorageCore: @unchecked Sendable {
         var total = 0
     }
 
+    /// A checkpoint file that goes when the journal is durable up to `position`.
+    private struct Replaced {
+        var file: CheckpointFile
+        /// Of the snapshot in its place.
+        var appliedIndex: UInt64
+        var position: UInt64
+    }
+
     let pool: SegmentPool
     let bodies: Bodies
     let lanes: Lanes
     let reader: Reader
     let clerk: Clerk
+    let snapshots: SnapshotFiles
     let identity: NodeIdentity
     private let old: OldFiles
     private let writer: JournalWriter
@@ -36,6 +45,7 @@ final class StorageCore: @unchecked Sendable {
     private let founding: Monitor<KeptFounding>
     private let lockFile: Int32
     private let running = Monitor(Running())
+    private let replaced = Monitor<[Replaced]>([])
     private let space = Monitor(Space())
     private let levelRaw = Atomic<UInt8>(0)
     private let checkpointedIndex: Atomic<UInt64>
@@ -55,6 +65,7 @@ final class StorageCore: @unchecked Sendable {
         self.founding = Monitor(KeptFounding(record: founding))
         self.lockFile = lockFile
         self.reader = Reader(bodies: bodies, files: pool.files)
+        self.snapshots = SnapshotFiles(pool: pool)
         self.checkpointedIndex = Atomic(checkpointed)
     }
 
@@ -92,6 +103,7 @@ final class StorageCore: @unchecked Sendable {
             StorageThread("keeper") { keeper.run() },
             StorageThread("clerk") { self.clerk.run(self) },
             StorageThread("bodies") { self.reader.run() },
+            StorageThread("snapshots") { self.snapshots.run() },
         ]
         self.running.withLock { $0.threads = threads }
     }
@@ -158,8 +170,35 @@ final class StorageCore: @unchecked Sendable {
 
     func checkpointed(_ meta: CheckpointMeta) {
         self.checkpointedIndex.store(meta.appliedIndex, ordering: .releasing)
-        self.writer.preamble.withLock { $0.logBase = meta.applied }
+        self.writer.preamble.withLock { $0.logBase.position = meta.applied }
         self.running.withLock { $0.keeper }?.signal()
+    }
+
+    /// A snapshot is in place as `base.generation`: says so in the journal, behind all that was
+    /// appended before. Until that is durable, the log of `old` is needed.
+    ///
+    /// - Returns: the position of the record.
+    func installed(_ base: LogBase, replacing old: CheckpointFile) -> UInt64 {
+        self.writer.preamble.withLock { $0.logBase = base }
+        let position = self.lanes.logBase(base)
+        self.replaced.withLock {
+            $0.append(
+                Replaced(file: old, appliedIndex: base.position.index, position: position))
+        }
+        return position
+    }
+
+    /// Generations that were replaced by one that is named in the journal up to `durable`.
+    func takeReplaced(durable: UInt64) -> [CheckpointFile] {
+        self.replaced.withLock { list in
+            let gone = list.filter { $0.position <= durable }
+            list.removeAll { $0.position <= durable }
+            for one in gone {
+                let index = max(self.checkpointed, one.appliedIndex)
+                self.checkpointedIndex.store(index, ordering: .releasing)
+            }
+            return gone.map(\.file)
+        }
     }
 
     func set(_ level: SpaceLevel, _ events: StorageEvents) {
@@ -181,6 +220,7 @@ final class StorageCore: @unchecked Sendable {
         }
         keeper?.close()
         self.reader.close()
+        self.snapshots.close()
         self.clerk.close()
         self.lanes.close()
         for thread in threads { thread.join() }

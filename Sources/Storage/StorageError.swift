@@ -27,6 +27,8 @@ package enum StorageError: Error, Equatable, Sendable {
     /// A system call failed with `errno`.
     case io(operation: StaticLabel, path: String, errno: Int32)
 
+    var isFull: Bool { if case .full = self { true } else { false } }
+
     /// For metrics: constant.
     package var label: StaticString {
         switch self {
