@@ -237,7 +237,7 @@ extension Node {
             return
         }
         let sender = BodySender(
-            node: self, tag: tag, to: holder, way: .answer(request), allowed: pieces)
+            node: self, tag: tag, to: holder, request: request, allowed: pieces)
         self.senders.append(sender)
         sender.begin()
     }

@@ -1,9 +1,9 @@
-// BodySender.swift - one stored body on its way to a peer, piece by piece from the own segments.
+// BodySender.swift - one stored body for a peer that asked for it, piece by piece.
 //
 // Takes     blocks as they lie on the disk: nothing is expanded or compressed again.
-// Gives     a stream that the peer stores, or the answer to one that asked for the body.
-// Limits    one piece is read ahead, and sent only while the bulk link takes more; an answer sends
-//           no more pieces than the asker has allowed.
+// Gives     head, pieces, end, as the asker and the link allow.
+// Limits    one piece is read ahead, and sent only while the bulk link takes more; no more pieces
+//           than the asker has allowed.
 // Fails     a copy that cannot be read is looked at once more, and told as lost (LostBodies).
 
 import NIOCore
@@ -13,12 +13,6 @@ import Storage
 
 /// Confined to the node's loop.
 final class BodySender {
-    enum Way: Equatable {
-        /// The peer is to store it.
-        case stream(UInt64)
-        /// The peer asked for it.
-        case answer(UInt64)
-    }
     /// What comes next.
     private enum Step {
         /// The end record is being read.
@@ -27,7 +21,7 @@ final class BodySender {
         case reading(BodySeal, BodyCursor)
         /// Read, and waits for the link or for the asker.
         case piece([UInt8], BodySeal, BodyCursor)
-        case closing(BodySeal)
+        case closing
         case failing(PeerFetchFailure)
         case over
     }
@@ -36,24 +30,22 @@ final class BodySender {
     /// Under which the body lies on the own disk.
     let tag: Tag
     let holder: Holder
-    private let way: Way
+    /// The asker's number.
+    private let request: UInt64
     private var step = Step.opening
-    private var sent: UInt64 = 0
-    /// Pieces that may be sent now; a stream's are not counted.
+    /// Pieces that may be sent now.
     private var allowed: UInt64
     private var isReading = false
 
-    init(node: Node, tag: Tag, to holder: Holder, way: Way, allowed: UInt32 = .max) {
+    init(node: Node, tag: Tag, to holder: Holder, request: UInt64, allowed: UInt32) {
         self.node = node
         self.tag = tag
         self.holder = holder
-        self.way = way
+        self.request = request
         self.allowed = UInt64(allowed)
     }
 
-    func isStream(_ number: UInt64) -> Bool { self.way == .stream(number) }
-
-    func isAnswer(_ request: UInt64) -> Bool { self.way == .answer(request) }
+    func isAnswer(_ request: UInt64) -> Bool { self.request == request }
 
     private var isOver: Bool { if case .over = self.step { true } else { false } }
 
@@ -98,27 +90,20 @@ final class BodySender {
             case .opening, .over: return
             case .head(let seal, let cursor):
                 self.step = .reading(seal, cursor)
-                switch self.way {
-                case .stream(let number): self.send(.bodyOpen(stream: number))
-                case .answer(let request): self.send(.fetchedHead(request: request, seal))
-                }
+                self.send(.fetchedHead(request: self.request, seal))
             case .reading(_, let cursor): self.read(cursor)
             case .piece(let blocks, let seal, let cursor):
-                guard self.sendPiece(blocks) else { return }
+                guard self.allowed > 0 else { return }
+                self.allowed -= 1
                 self.step = .reading(seal, cursor)
-            case .closing(let seal):
-                switch self.way {
-                case .stream(let number):
-                    self.send(.bodyEnd(stream: number, tag: self.tag, seal))
-                case .answer(let request):
-                    self.send(.fetchedPiece(request: request, blocks: ByteBuffer(), isLast: true))
-                }
+                self.send(
+                    .fetchedPiece(
+                        request: self.request, blocks: ByteBuffer(bytes: blocks), isLast: false))
+            case .closing:
+                self.send(.fetchedPiece(request: self.request, blocks: ByteBuffer(), isLast: true))
                 self.end()
             case .failing(let failure):
-                switch self.way {
-                case .stream(let number): self.send(.bodyAbandoned(stream: number))
-                case .answer(let request): self.send(.fetchFailed(request: request, failure))
-                }
+                self.send(.fetchFailed(request: self.request, failure))
                 self.end()
             }
         }
@@ -139,25 +124,9 @@ final class BodySender {
         switch result {
         case .failure(let error): self.fail(error)
         case .success(let blocks):
-            self.step = blocks.isEmpty ? .closing(seal) : .piece(blocks, seal, cursor)
+            self.step = blocks.isEmpty ? .closing : .piece(blocks, seal, cursor)
             self.goOn()
         }
-    }
-
-    /// False: the asker has to allow more first.
-    private func sendPiece(_ blocks: [UInt8]) -> Bool {
-        switch self.way {
-        case .stream(let number):
-            self.send(
-                .bodyChunk(stream: number, number: self.sent, blocks: ByteBuffer(bytes: blocks)))
-        case .answer(let request):
-            guard self.allowed > 0 else { return false }
-            self.allowed -= 1
-            self.send(
-                .fetchedPiece(request: request, blocks: ByteBuffer(bytes: blocks), isLast: false))
-        }
-        self.sent += 1
-        return true
     }
 
     private func fail(_ error: BodyError) {
@@ -188,5 +157,6 @@ extension Node {
 
     package func peerDrained(_ node: NodeName) {
         for sender in self.senders where sender.holder.node == node { sender.goOn() }
+        for sender in self.streamSenders where sender.holder.node == node { sender.goOn() }
     }
 }

@@ -78,7 +78,7 @@ package final class IncomingBody {
     }
 
     private func startStreaming() {
-        let streaming = StreamedContent(storage: self.node.storage)
+        let streaming = StreamedContent(self.node)
         for piece in self.pieces { streaming.append(piece, lane: self.lane) }
         self.streaming = streaming
         self.heldBytes += Self.blockBytes
@@ -196,6 +196,7 @@ struct Submission: Sendable {
 
 /// The blocks of a body that is larger than one block.
 private final class StreamedContent {
+    private let node: Node
     private let storage: Storage
     private let stream: BodyStream
     private var digest = SHA256()
@@ -205,9 +206,13 @@ private final class StreamedContent {
     private var blockCount = 0
     private var storedBytes: UInt64 = 0
 
-    init(storage: Storage) {
-        self.storage = storage
-        self.stream = storage.openStream()
+    init(_ node: Node) {
+        self.node = node
+        self.storage = node.storage
+        let stream = self.storage.openStream()
+        self.stream = stream
+        // Other nodes are sent what comes of it from the journal.
+        if node.isSeveral { node.onLoop { $0.openPlacing(stream) } }
     }
 
     deinit { self.block.deallocate() }
@@ -246,5 +251,9 @@ private final class StreamedContent {
             storedBytes: self.storedBytes)
     }
 
-    func abandon() { self.storage.abandon(self.stream) }
+    func abandon() {
+        self.storage.abandon(self.stream)
+        let stream = self.stream
+        if self.node.isSeveral { self.node.onLoop { $0.abandonPlacing(stream) } }
+    }
 }

@@ -74,7 +74,10 @@ package final class Node: @unchecked Sendable {
     var posts: [Post] = []
     var generator: Generator
     /// Bodies of ours that are not on R disks.
-    var placings: [Tag: Placing] = [:]
+    var placings: [PlacingKey: Placing] = [:]
+    /// Of those that were streamed and have their tags.
+    var placingKeys: [Tag: PlacingKey] = [:]
+    var streamSenders: [StreamSender] = []
     /// Ascending by position.
     var bodyWaits = RingBuffer<BodyWait>()
     var incoming: [IncomingStream] = []
@@ -153,6 +156,8 @@ package final class Node: @unchecked Sendable {
         /// The journal is durable up to here.
         let durable = Atomic<UInt64>(0)
         let drainScheduled = Atomic<Bool>(false)
+        /// Somebody waits for chunks to be written.
+        let streamsWait = Atomic<Bool>(false)
         /// When the leases lapse, in nanoseconds of CLOCK_BOOTTIME; 0: they have.
         let lapsesAt = Atomic<Int64>(0)
         /// Other nodes have opened sessions: what lapses here may be leased elsewhere.

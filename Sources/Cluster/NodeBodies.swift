@@ -1,8 +1,8 @@
 // NodeBodies.swift - bodies on their way to R disks, and to nodes that have no copy.
 //
-// Accepting  1 the body goes into the own journal and to the peers that BodyPlacement names, at
-//            once. 2 Each tells when it has synced it. 3 With R of them the Enqueue is proposed;
-//            fewer are never enough, however long it takes (invariant 1).
+// Accepting  1 the body goes into the own journal and to the peers that BodyPlacement names, while
+//            it comes. 2 Each tells when it has synced it. 3 With R of them the Enqueue is
+//            proposed; fewer are never enough, however long it takes (invariant 1).
 // Holding    a peer's body is confirmed when the own journal has synced it, never before (8).
 // See        BodyPlacement, BodyHolding, NodeRepair (copies that are lost), BodyFetch (bodies for
 //            nodes that have no copy), Docs/PeerProtocol.md.
@@ -15,18 +15,32 @@ import Primitives
 import Spool
 import Storage
 
-/// A message whose body is not on R disks yet.
+/// A body on its way to R disks.
 struct Placing {
+    /// What is known when its last byte has come.
+    struct Ended {
+        var tag: Tag
+        var submission: Submission
+        var enqueue: Enqueue
+        /// The report that this message is; nil: it came from a client.
+        var report: ReportID?
+        var memory: MessageBody?
+        var seal: BodySeal
+        var since: Instant
+    }
     var placement: BodyPlacement
-    var submission: Submission
-    var enqueue: Enqueue
-    /// The report that this message is; nil: it came from a client.
-    var report: ReportID?
-    var memory: MessageBody?
-    var seal: BodySeal
+    /// Nil: the client still sends.
+    var ended: Ended?
     /// All blocks of a body of one block; nil: they are read from the own journal.
     var blocks: ByteBuffer?
-    var since: Instant
+    /// Streams that peers were sent, by their numbers.
+    var streams: [(number: UInt64, holder: Holder)] = []
+}
+
+/// Names a placing: a body that is streamed has no tag before its end.
+enum PlacingKey: Hashable {
+    case stream(BodyStream)
+    case whole(Tag)
 }
 
 /// What waits for the own journal.
@@ -58,103 +72,170 @@ extension Node {
     /// R, as the applied state has it.
     var copies: Int { Int(max(1, self.machine.queue.settings.copies)) }
 
-    /// The body is in the own journal up to `position`: sends it to others.
+    private func placing(_ number: UInt64, since now: Instant) -> Placing {
+        Placing(
+            placement: BodyPlacement(
+                copies: self.copies, own: self.ownHolder,
+                candidates: BodyCandidates.order(
+                    self.directory.bodyPeers, own: self.ownHolder, stream: number)))
+    }
+
+    /// A body of more than one block begins: peers are sent what comes of it.
+    func openPlacing(_ stream: BodyStream) {
+        guard self.mesh != nil else { return }
+        let now = SystemClock.bootTime()
+        self.placings[.stream(stream)] = self.placing(stream.raw, since: now)
+        self.change(.stream(stream)) { $0.start(now: now) }
+    }
+
+    /// Its client has gone, or was told no.
+    func abandonPlacing(_ stream: BodyStream) {
+        self.change(.stream(stream)) { $0.giveUp() }
+        self.placings[.stream(stream)] = nil
+    }
+
+    /// The body is in the own journal up to `position`: sends it, or its end, to others.
     func place(
         _ submission: Submission, tag: Tag, _ enqueue: Enqueue, head: ByteBuffer,
         memory: MessageBody?, position: UInt64, report: ReportID? = nil
     ) {
         let now = SystemClock.bootTime()
-        let blocks: ByteBuffer?
-        let blockCount: Int
-        switch submission.content {
-        case .whole(let whole):
-            blocks = ByteBuffer(bytes: whole.blocks)
-            blockCount = whole.blockCount
-        case .streamed(let streamed):
-            blocks = nil
-            blockCount = streamed.blockCount
+        func ended(_ blockCount: Int) -> Placing.Ended {
+            Placing.Ended(
+                tag: tag, submission: submission, enqueue: enqueue, report: report, memory: memory,
+                seal: BodySeal(
+                    head: Array(buffer: head), blockCount: UInt32(blockCount),
+                    contentBytes: submission.contentBytes, digest: enqueue.receipt.digest),
+                since: now)
         }
-        var placing = Placing(
-            placement: BodyPlacement(
-                copies: self.copies, own: self.ownHolder,
-                candidates: BodyCandidates.order(
-                    self.directory.bodyPeers, own: self.ownHolder, stream: tag.sequence)),
-            submission: submission, enqueue: enqueue, report: report, memory: memory,
-            seal: BodySeal(
-                head: Array(buffer: head), blockCount: UInt32(blockCount),
-                contentBytes: submission.contentBytes, digest: enqueue.receipt.digest),
-            blocks: blocks, since: now)
-        let actions =
-            placing.placement.start(now: now) + placing.placement.ended(now: now)
-        self.placings[tag] = placing
         self.bodyWaits.append(BodyWait(position: position, whose: .own(tag)))
         self.storage.flush()
-        self.carryOut(actions, tag)
+        switch submission.content {
+        case .whole(let whole):
+            var placing = self.placing(tag.sequence, since: now)
+            placing.blocks = ByteBuffer(bytes: whole.blocks)
+            placing.ended = ended(whole.blockCount)
+            self.placings[.whole(tag)] = placing
+            self.change(.whole(tag)) { $0.start(now: now) + $0.ended(now: now) }
+        case .streamed(let streamed):
+            let key = PlacingKey.stream(streamed.stream)
+            if self.placings[key] == nil { self.openPlacing(streamed.stream) }
+            let ended = ended(streamed.blockCount)
+            self.placings[key]?.ended = ended
+            self.placingKeys[tag] = key
+            self.change(key) { placement in
+                // A chunk is a block. All of them are there to be sent now.
+                while placement.chunkCount < streamed.blockCount {
+                    _ = placement.appended(now: now)
+                }
+                return placement.ended(now: now)
+            }
+            for sender in self.streamSenders where sender.key == key { sender.goOn() }
+        }
     }
 
-    private func carryOut(_ actions: [BodyPlacement.Action], _ tag: Tag) {
+    private func key(_ tag: Tag) -> PlacingKey { self.placingKeys[tag] ?? .whole(tag) }
+
+    private func carryOut(_ actions: [BodyPlacement.Action], _ key: PlacingKey) {
         for action in actions {
             switch action {
-            case .stream(let holder, _): self.sendBody(tag, to: holder)
-            case .abandon, .short: continue
-            case .placed(let holders): self.placed(tag, holders)
+            case .stream(let holder, _): self.sendBody(key, to: holder)
+            case .abandon(let holder):
+                for sender in self.streamSenders where sender.key == key && sender.holder == holder
+                {
+                    sender.abandon()
+                }
+            case .short: continue
+            case .placed(let holders): self.placed(key, holders)
             }
         }
     }
 
-    private func change(_ tag: Tag, _ body: (inout BodyPlacement) -> [BodyPlacement.Action]) {
-        guard var placing = self.placings.removeValue(forKey: tag) else { return }
+    private func change(
+        _ key: PlacingKey, _ body: (inout BodyPlacement) -> [BodyPlacement.Action]
+    ) {
+        guard var placing = self.placings.removeValue(forKey: key) else { return }
         let actions = body(&placing.placement)
-        self.placings[tag] = placing
-        self.carryOut(actions, tag)
+        self.placings[key] = placing
+        self.carryOut(actions, key)
     }
 
-    private func placed(_ tag: Tag, _ holders: [Holder]) {
-        guard var placing = self.placings.removeValue(forKey: tag) else { return }
-        placing.enqueue.receipt.holders = holders
-        if let report = placing.report {
-            self.propose(tag, .report(of: report, message: placing.enqueue), .nothing)
+    private func placed(_ key: PlacingKey, _ holders: [Holder]) {
+        guard let ended = self.forget(key) else { unreachable("only what has ended is placed") }
+        var enqueue = ended.enqueue
+        enqueue.receipt.holders = holders
+        if let report = ended.report {
+            self.propose(ended.tag, .report(of: report, message: enqueue), .nothing)
         } else {
             self.propose(
-                tag, .enqueue(placing.enqueue),
-                .submission(placing.submission, placing.memory, tag))
+                ended.tag, .enqueue(enqueue),
+                .submission(ended.submission, ended.memory, ended.tag))
         }
     }
 
-    private func sendBody(_ tag: Tag, to holder: Holder) {
-        guard let placing = self.placings[tag], let mesh else { return }
-        if let blocks = placing.blocks {
-            let message = PeerMessage.bodyWhole(tag: tag, placing.seal, blocks: blocks)
-            if !mesh.send(message, to: holder.node) { self.refused(tag, holder) }
-            return
+    @discardableResult
+    private func forget(_ key: PlacingKey) -> Placing.Ended? {
+        let ended = self.placings.removeValue(forKey: key)?.ended
+        if let ended { self.placingKeys[ended.tag] = nil }
+        return ended
+    }
+
+    private func sendBody(_ key: PlacingKey, to holder: Holder) {
+        guard let placing = self.placings[key], let mesh else { return }
+        switch key {
+        case .whole(let tag):
+            guard let blocks = placing.blocks, let ended = placing.ended else {
+                unreachable("a whole body has its end")
+            }
+            let message = PeerMessage.bodyWhole(tag: tag, ended.seal, blocks: blocks)
+            if !mesh.send(message, to: holder.node) { self.refused(key, holder) }
+        case .stream(let stream):
+            self.nextStream += 1
+            self.placings[key]?.streams.append((number: self.nextStream, holder: holder))
+            let sender = StreamSender(self, stream, to: holder, number: self.nextStream)
+            self.streamSenders.append(sender)
+            sender.goOn()
         }
-        self.nextStream += 1
-        let sender = BodySender(
-            node: self, tag: tag, to: holder, way: .stream(self.nextStream))
-        self.senders.append(sender)
-        sender.begin()
     }
 
     /// A peer does not take it: never inside the machine's own step.
-    private func refused(_ tag: Tag, _ holder: Holder) {
+    func refused(_ key: PlacingKey, _ holder: Holder) {
         self.loop.execute {
-            self.change(tag) { $0.refused(holder, now: SystemClock.bootTime()) }
+            self.change(key) { $0.refused(holder, now: SystemClock.bootTime()) }
+        }
+    }
+
+    /// A peer was sent so many chunks, which are in the own journal.
+    func taken(_ key: PlacingKey, _ holder: Holder, chunks: UInt32) {
+        let now = SystemClock.bootTime()
+        self.change(key) { placement in
+            while placement.chunkCount < chunks { _ = placement.appended(now: now) }
+            return placement.taken(holder, chunks: chunks, now: now)
         }
     }
 
     /// Clients that wait too long for R copies: nothing was handed to a leader.
     private func giveUpPlacings(_ now: Instant) {
-        for (tag, placing) in self.placings where now - placing.since >= self.commitTimeout {
-            self.placings[tag] = nil
-            self.machine.giveUp(tag)
-            self.refuseVerdict(placing.submission, .noLeader)
+        for (key, placing) in self.placings {
+            guard let ended = placing.ended, now - ended.since >= self.commitTimeout else {
+                continue
+            }
+            self.change(key) { $0.giveUp() }
+            self.forget(key)
+            self.machine.giveUp(ended.tag)
+            self.refuseVerdict(ended.submission, .noLeader)
         }
     }
 
-    /// The session is closed: none of its tags can make a body live any more.
+    /// The session is closed: none of its tags can make a body live any more. What still comes of
+    /// clients will get a tag of the next one.
     func endPlacings() {
-        for placing in self.placings.values { self.refuseVerdict(placing.submission, .noLeader) }
-        self.placings.removeAll()
+        for (key, placing) in self.placings {
+            guard let ended = placing.ended else { continue }
+            self.change(key) { $0.giveUp() }
+            self.forget(key)
+            self.refuseVerdict(ended.submission, .noLeader)
+        }
     }
 
     // MARK: Journal and time.
@@ -164,7 +245,7 @@ extension Node {
         while let first = self.bodyWaits.first, first.position <= position {
             _ = self.bodyWaits.popFirst()
             switch first.whose {
-            case .own(let tag): self.change(tag) { $0.confirmed(self.ownHolder) }
+            case .own(let tag): self.change(self.key(tag)) { $0.confirmed(self.ownHolder) }
             case .peer(let holder, let tag):
                 _ = self.mesh?.send(.bodyStored(tag: tag), to: holder.node)
             case .copy(let copy): self.copyStored(copy)
@@ -173,24 +254,26 @@ extension Node {
     }
 
     func tickBodies(_ now: Instant) {
-        for (tag, placing) in self.placings {
+        for (key, placing) in self.placings {
             if let wake = placing.placement.wake, wake <= now {
-                self.change(tag) { $0.tick(now: now) }
+                self.change(key) { $0.tick(now: now) }
             }
         }
         self.giveUpPlacings(now)
         self.tickFetches(now)
+        self.resumeLinks()
         for copy in self.repairs.copies { copy.goOn() }
     }
 
     func holderJoined(_ holder: Holder) {
         let now = SystemClock.bootTime()
-        for tag in self.placings.keys { self.change(tag) { $0.joined(holder, now: now) } }
+        for key in self.placings.keys { self.change(key) { $0.joined(holder, now: now) } }
     }
 
     func holderLost(_ holder: Holder) {
         let now = SystemClock.bootTime()
-        for tag in self.placings.keys { self.change(tag) { $0.lost(holder, .link, now: now) } }
+        for sender in self.streamSenders where sender.holder == holder { sender.end() }
+        for key in self.placings.keys { self.change(key) { $0.lost(holder, .link, now: now) } }
         for stream in self.incoming where stream.holder == holder {
             self.storage.abandon(stream.stream)
         }
@@ -199,17 +282,21 @@ extension Node {
         self.fetchesLost(holder)
     }
 
+    private func streamRefused(_ number: UInt64, _ holder: Holder) {
+        for sender in self.streamSenders where sender.number == number { sender.end() }
+        let key = self.placings.first { _, placing in
+            placing.streams.contains { $0.number == number && $0.holder == holder }
+        }?.key
+        if let key { self.refused(key, holder) }
+    }
+
     // MARK: Messages.
 
     func receiveBody(_ message: PeerMessage, from holder: Holder) {
         switch message {
-        case .bodyStored(let tag): self.change(tag) { $0.confirmed(holder) }
-        case .bodyRefused(.tag(let tag), _): self.refused(tag, holder)
-        case .bodyRefused(.stream(let number), _):
-            for sender in self.senders where sender.isStream(number) {
-                sender.end()
-                self.refused(sender.tag, holder)
-            }
+        case .bodyStored(let tag): self.change(self.key(tag)) { $0.confirmed(holder) }
+        case .bodyRefused(.tag(let tag), _): self.refused(self.key(tag), holder)
+        case .bodyRefused(.stream(let number), _): self.streamRefused(number, holder)
         case .bodyWhole(let tag, let seal, let blocks): self.hold(tag, seal, blocks, holder)
         case .bodyOpen(let number): self.openIncoming(number, holder)
         case .bodyChunk(let number, let ordinal, let blocks):

@@ -88,6 +88,7 @@ extension Node {
     func refuse(_ submission: Submission, _ refusal: IntakeRefusal) {
         if case .streamed(let streamed) = submission.content {
             self.storage.abandon(streamed.stream)
+            self.abandonPlacing(streamed.stream)
         }
         self.refuseVerdict(submission, refusal)
     }

@@ -358,7 +358,11 @@ extension Node {
             .answer { result in
                 guard self.repairs.lostUnderWay > 0 else { return }
                 self.repairs.lostUnderWay = 0
-                if case .done = result { self.repairs.lost.removeFirst(tags.count) }
+                if case .done = result {
+                    self.repairs.lost.removeFirst(tags.count)
+                    // What can be read of them is garbage now.
+                    for tag in tags { self.storage.hintEnded(tag) }
+                }
                 self.planRepairsSoon()
             })
     }

@@ -241,7 +241,7 @@ extension Node {
     func storageEvents(fault: @escaping @Sendable (StorageError) -> Void) -> StorageEvents {
         StorageEvents(
             progress: { self.journalProgressed(to: $0) },
-            synced: { self.metrics.synced(in: $0) },
+            synced: { self.journalSynced(in: $0) },
             fault: fault,
             relieved: { self.resumePaused() },
             level: { level in

@@ -83,6 +83,9 @@ package struct BodyPlacement: Hashable, Sendable {
         }
     }
 
+    /// Chunks that are there to be sent, so far.
+    package var chunkCount: UInt32 { self.chunks }
+
     /// Neither placed nor given up: an answer of a holder can still matter.
     package var isOpen: Bool { self.phase == .streaming || self.phase == .ended }
 

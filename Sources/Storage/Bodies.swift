@@ -118,6 +118,26 @@ final class Bodies: Sendable {
         }
     }
 
+    /// Where a chunk of a stream lies, whether it has ended or not; nil: not written yet.
+    func find(_ stream: UInt64, _ ordinal: Int) -> Result<RecordPlace?, BodyError> {
+        self.withState { s in
+            let chunks: [RecordExtent?]
+            switch s.streams[stream] {
+            case nil: return .success(nil)
+            case .arriving(let known)?:
+                chunks = known
+                guard ordinal < chunks.count else { return .success(nil) }
+            case .ended(let tag)?:
+                chunks = s.large[tag]?.chunks ?? []
+                guard ordinal < chunks.count else { return .failure(.absent) }
+            }
+            guard let extent = chunks[ordinal], let file = s.files[extent.file]?.file else {
+                return .failure(.damaged)
+            }
+            return .success(RecordPlace(extent: extent, file: file))
+        }
+    }
+
     /// Nothing of it can be read from here, as far as the index knows.
     func lacks(_ tag: Tag) -> Bool {
         self.withState { s in

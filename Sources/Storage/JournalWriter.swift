@@ -183,10 +183,8 @@ final class JournalWriter {
                 return
             }
             let (position, relieved) = lanes.written(batch)
-            if let position {
-                events.progress(position)
-                events.synced(self.lastSync)
-            }
+            if let position { events.progress(position) }
+            events.synced(self.lastSync)
             if relieved { events.relieved() }
             afterBatch()
         }

@@ -43,12 +43,14 @@ final class Reader: Sendable {
         case whole(Tag, @Sendable (Result<StoredBody, BodyError>) -> Void)
         case open(Tag, isRaw: Bool, @Sendable (Result<(StoredBody, BodyCursor), BodyError>) -> Void)
         case more(BodyCursor, @Sendable (Result<[UInt8], BodyError>) -> Void)
+        case chunk(UInt64, Int, @Sendable (Result<[UInt8]?, BodyError>) -> Void)
 
         func refuse() {
             switch self {
             case .whole(_, let answer): answer(.failure(.closed))
             case .open(_, _, let answer): answer(.failure(.closed))
             case .more(_, let answer): answer(.failure(.closed))
+            case .chunk(_, _, let answer): answer(.failure(.closed))
             }
         }
     }
@@ -79,6 +81,13 @@ final class Reader: Sendable {
         self.submit(.more(cursor, answer))
     }
 
+    func chunk(
+        _ stream: UInt64, _ ordinal: Int,
+        _ answer: @escaping @Sendable (Result<[UInt8]?, BodyError>) -> Void
+    ) {
+        self.submit(.chunk(stream, ordinal, answer))
+    }
+
     private func submit(_ job: Job) {
         let refused = self.monitor.withLock { s -> Bool in
             if s.closing { return true }
@@ -105,6 +114,7 @@ final class Reader: Sendable {
             case .whole(let tag, let answer): answer(self.whole(tag))
             case .open(let tag, let isRaw, let answer): answer(self.openBody(tag, isRaw: isRaw))
             case .more(let cursor, let answer): answer(self.piece(cursor))
+            case .chunk(let stream, let ordinal, let answer): answer(self.chunk(stream, ordinal))
             }
         }
         while let job = self.monitor.withLock({ $0.jobs.popFirst() }) { job.refuse() }
@@ -159,13 +169,28 @@ final class Reader: Sendable {
         guard ordinal < Int(header.chunkCount) else { return .success([]) }
         cursor.nextChunk += 1
         return self.record(cursor.tag, .chunk(ordinal)) { kind, content in
-            guard kind == .chunk, content.count >= ChunkHeader.bytes,
-                let p = content.baseAddress, p.u64(0) == header.stream,
-                Int(p.u32(8)) == ordinal
-            else { return nil }
-            return self.take(
-                UnsafeRawBufferPointer(rebasing: content[ChunkHeader.bytes...]), cursor)
+            Self.blocks(of: header.stream, ordinal, kind, content).flatMap {
+                self.take($0, cursor)
+            }
         }
+    }
+
+    private func chunk(_ stream: UInt64, _ ordinal: Int) -> Result<[UInt8]?, BodyError> {
+        self.record {
+            self.bodies.find(stream, ordinal)
+        } take: { kind, content in
+            Self.blocks(of: stream, ordinal, kind, content).map { Array($0) }
+        }
+    }
+
+    /// The blocks in a chunk's record; nil: it is another one's.
+    private static func blocks(
+        of stream: UInt64, _ ordinal: Int, _ kind: RecordKind, _ content: UnsafeRawBufferPointer
+    ) -> UnsafeRawBufferPointer? {
+        guard kind == .chunk, content.count >= ChunkHeader.bytes,
+            let p = content.baseAddress, p.u64(0) == stream, Int(p.u32(8)) == ordinal
+        else { return nil }
+        return UnsafeRawBufferPointer(rebasing: content[ChunkHeader.bytes...])
     }
 
     private func take(_ blocks: UnsafeRawBufferPointer, _ cursor: BodyCursor) -> [UInt8]? {
@@ -184,12 +209,29 @@ final class Reader: Sendable {
         _ tag: Tag, _ part: BodyPart,
         _ take: (RecordKind, UnsafeRawBufferPointer) -> R?
     ) -> Result<R, BodyError> {
+        let found: Result<R?, BodyError> = self.record {
+            self.bodies.find(tag, part).map { .some($0) }
+        } take: {
+            take($0, $1)
+        }
+        return found.map { result in
+            guard let result else { unreachable("what was found was read") }
+            return result
+        }
+    }
+
+    /// Reads the record that `find` names; nil if it names none.
+    private func record<R>(
+        _ find: () -> Result<RecordPlace?, BodyError>,
+        take: (RecordKind, UnsafeRawBufferPointer) -> R?
+    ) -> Result<R?, BodyError> {
         var tried: RecordExtent?
         while true {
             let place: RecordPlace
-            switch self.bodies.find(tag, part) {
+            switch find() {
             case .failure(let error): return .failure(error)
-            case .success(let found): place = found
+            case .success(nil): return .success(nil)
+            case .success(let found?): place = found
             }
             // The same place twice, and twice not sound.
             if tried == place.extent { return .failure(.damaged) }

@@ -172,6 +172,15 @@ package final class Storage: Sendable {
         self.core.reader.more(cursor, answer)
     }
 
+    /// One chunk of a body that may still be arriving: its blocks as they lie on the disk. Nil: it
+    /// is not written yet; look again after the next sync.
+    package func readChunk(
+        _ stream: BodyStream, _ ordinal: Int,
+        answer: @escaping @Sendable (Result<[UInt8]?, BodyError>) -> Void
+    ) {
+        self.core.reader.chunk(stream.raw, ordinal, answer)
+    }
+
     /// Those of these bodies that are not to be found here, or are known to be damaged.
     package func lacking(_ tags: [Tag]) -> [Tag] { tags.filter { self.core.bodies.lacks($0) } }
 

@@ -155,7 +155,8 @@ package struct GarbageAnswer: Sendable {
 package struct StorageEvents: Sendable {
     /// Everything up to this position is durable. Once per batch.
     package var progress: @Sendable (UInt64) -> Void
-    /// How long the write and sync of a batch took. Once per batch, after `progress`.
+    /// How long the write and sync of a batch took. Once per batch, after `progress`; also of one
+    /// that has chunks of bodies only, which have no position.
     package var synced: @Sendable (Duration) -> Void
     /// Once, and last: nothing is acknowledged any more; exit with 70.
     package var fault: @Sendable (StorageError) -> Void

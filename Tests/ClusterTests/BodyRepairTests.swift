@@ -171,4 +171,176 @@ struct BodyRepairTests {
         }
         try await rig.end()
     }
+
+    /// Delivers all that is leased to anybody, until the queue is empty.
+    private func deliverAll(_ rig: ClusterRig) async throws {
+        var settled: Set<DeliveryID> = []
+        try await rig.wait {
+            for member in rig.members {
+                for delivery in member.taker.deliveries where !settled.contains(delivery.id) {
+                    settled.insert(delivery.id)
+                    member.running.desk.settle(
+                        DeliveryOutcome(
+                            delivery: delivery.id, attempt: delivery.attempt,
+                            verdicts: [(0, Verdict(.delivered, Reply(250, nil, "ok")))],
+                            endsLease: true))
+                }
+            }
+            for place in rig.members.indices {
+                let status = await rig.status(place)
+                guard status.queue?.messages == 0 else { return false }
+            }
+            return true
+        }
+    }
+
+    @Test func `disk use returns to its base line when all has ended, later copies too (9)`()
+        async throws
+    {
+        let rig = try ClusterRig()
+        rig.youngSegments = 1
+        try await rig.start()
+        var first: (Primitives.Tag, [UInt8])?
+        for number in 0..<15 {
+            let content = ClusterRig.content(1 << 20, seed: UInt64(number))
+            let tag = try await rig.accepted(number % 3, content)
+            if first == nil { first = (tag, content) }
+        }
+        let (tag, content) = try #require(first)
+        let bad = try #require(
+            try await self.waitForCopies(rig, tag, of: content, by: 0).first)
+        #expect(try rig.damage(Array(content[500_000..<500_040]), bad) >= 1)
+        #expect(try await rig.read(tag, bad) == .success(content))
+        try await rig.wait { try await rig.on(bad) { $0.ownTag(of: tag) } != tag }
+        _ = try await self.waitForCopies(rig, tag, of: content, by: bad)
+        // What waits has been carried out of the journal.
+        try await rig.wait {
+            rig.members.allSatisfy { $0.running.node.storage.statistics().oldBytes > 0 }
+        }
+        try await self.deliverAll(rig)
+        // Younger segments push the last ones out.
+        for number in 0..<15 {
+            _ = try await rig.accepted(number % 3, ClusterRig.content(1 << 20))
+            try await self.deliverAll(rig)
+        }
+        try await rig.wait {
+            rig.members.allSatisfy {
+                let disk = $0.running.node.storage.statistics()
+                return disk.oldFiles == 0 && disk.segments <= 3
+            }
+        }
+        // Nothing that went was still wanted, and no pass was stopped.
+        for place in rig.members.indices {
+            let status = await rig.status(place)
+            #expect(status.alarms == [])
+        }
+        try await rig.end()
+    }
+
+    /// A client that has begun to send, on the node's own loop.
+    private final class Client: @unchecked Sendable {  // touched on that loop only
+        var body: IncomingBody?
+    }
+
+    private func begin(
+        _ rig: ClusterRig, _ place: Int, _ content: ArraySlice<UInt8>
+    ) async throws -> Client {
+        let client = Client()
+        let intake = rig.members[place].running.intake
+        try await rig.wait {
+            try await rig.on(place) { node in
+                guard case .success(let body) = intake.begin(on: node.loop, resume: {}) else {
+                    return false
+                }
+                client.body = body
+                return true
+            }
+        }
+        try await self.go(on: rig, place, client, content)
+        return client
+    }
+
+    private func go(
+        on rig: ClusterRig, _ place: Int, _ client: Client, _ content: ArraySlice<UInt8>
+    ) async throws {
+        let bytes = Array(content)
+        try await rig.on(place) { _ in
+            var rest = bytes[...]
+            while !rest.isEmpty {
+                _ = client.body?.append(ByteBuffer(bytes: rest.prefix(10_000)))
+                rest = rest.dropFirst(10_000)
+            }
+        }
+    }
+
+    private func finish(
+        _ rig: ClusterRig, _ place: Int, _ client: Client
+    ) async throws -> IntakeVerdict {
+        let node = rig.members[place].running.node
+        let promise = node.loop.makePromise(of: IntakeVerdict.self)
+        node.loop.execute {
+            client.body?.finish(
+                envelope: Envelope(
+                    sender: "a@client.test", recipients: [Recipient(address: "b@sink.test")]),
+                destinations: ["sink.test"],
+                head: { ByteBuffer(string: "Received: id \($0.text)\r\n") }
+            ) { promise.succeed($0) }
+        }
+        return try await promise.futureResult.get()
+    }
+
+    /// Chunks that the node has taken of bodies that have no end yet.
+    private func arriving(_ rig: ClusterRig, _ place: Int) async throws -> [UInt32] {
+        try await rig.on(place) { $0.incoming.map(\.chunks) }
+    }
+
+    @Test func `a body is on its way to a peer while its client still sends`() async throws {
+        let rig = try ClusterRig()
+        try await rig.start()
+        _ = try await rig.accepted(0, [])
+        let content = ClusterRig.content(6 << 20)
+        let client = try await self.begin(rig, 0, content[..<(4 << 20)])
+        var taking: Int?
+        try await rig.wait {
+            for place in 1...2 {
+                if let chunks = try await self.arriving(rig, place).first, chunks >= 32 {
+                    taking = place
+                }
+            }
+            return taking != nil
+        }
+        // That peer dies: the other one gets all from the beginning, while the client goes on.
+        let first = try #require(taking)
+        let second = 3 - first
+        #expect(try await self.arriving(rig, second).isEmpty)
+        try await rig.kill(first)
+        try await rig.wait { try await (self.arriving(rig, second).first ?? 0) >= 32 }
+        try await self.go(on: rig, 0, client, content[(4 << 20)...])
+        guard case .accepted(let tag) = try await self.finish(rig, 0, client) else {
+            Issue.record("not accepted")
+            return
+        }
+        let holders = try await self.waitForCopies(rig, tag, of: content, by: second)
+        #expect(Set(holders) == [0, second])
+        #expect(try await rig.on(0) { $0.streamSenders.isEmpty && $0.placings.isEmpty })
+        try await rig.end()
+    }
+
+    @Test func `of a client that goes nothing stays, here or there`() async throws {
+        let rig = try ClusterRig()
+        try await rig.start()
+        _ = try await rig.accepted(0, [])
+        let client = try await self.begin(rig, 0, ClusterRig.content(1 << 20)[...])
+        try await rig.wait {
+            let chunks = try await (self.arriving(rig, 1) + self.arriving(rig, 2)).max()
+            return (chunks ?? 0) >= 4
+        }
+        try await rig.on(0) { _ in client.body?.abandon() }
+        try await rig.wait {
+            let there = try await self.arriving(rig, 1) + self.arriving(rig, 2)
+            let isEmpty = try await rig.on(0) { $0.streamSenders.isEmpty && $0.placings.isEmpty }
+            return there.isEmpty && isEmpty
+        }
+        try await rig.end()
+    }
 }

@@ -28,6 +28,8 @@ final class ClusterRig {
     let loops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     private var ports: [Int] = []
     var members: [Member] = []
+    /// Sealed segments that are kept before the oldest is evacuated.
+    var youngSegments = 4
 
     init() throws {
         let template = FileManager.default.temporaryDirectory.path + "/cluster-XXXXXX"
@@ -90,6 +92,7 @@ final class ClusterRig {
     func open(_ place: Int) throws -> Member {
         var options = StorageOptions()
         options.segmentBytes = 4 << 20
+        options.youngSegments = self.youngSegments
         options.reserveBytes = 1 << 20
         options.lowWaterBytes = 1 << 20
         var logger = Logger(label: self.settings(place).node.name)
