@@ -158,5 +158,8 @@ extension Node {
     package func peerDrained(_ node: NodeName) {
         for sender in self.senders where sender.holder.node == node { sender.goOn() }
         for sender in self.streamSenders where sender.holder.node == node { sender.goOn() }
+        for sending in self.source.sendings where sending.holder.node == node {
+            self.sendPieces(sending.holder)
+        }
     }
 }

@@ -86,6 +86,10 @@ package final class Node: @unchecked Sendable {
     var fetches: [UInt64: BodyFetch] = [:]
     var nextFetch: UInt64 = 0
     var repairs: Repairs
+    /// Snapshots for others, and from them.
+    var source = SnapshotSource()
+    var sink = SnapshotSink()
+    var snapshotLimits = SnapshotLimits()
     /// Another session of this process is being opened.
     var isReopening = false
     /// Since when there is no leader; nil: there is one.
@@ -118,6 +122,8 @@ package final class Node: @unchecked Sendable {
         var position: UInt64
         /// Of the hard state in it; nil: there is none.
         var term: UInt64?
+        /// Takes the place of the queue when it is synced.
+        var installs: PreparedSnapshot?
     }
 
     /// Who is to be told a result.

@@ -34,6 +34,10 @@ struct CheckpointState {
     /// Everything up to here is in the newest checkpoint.
     var index: UInt64 = 0
     var madeAt = Instant.zero
+    /// The members that it knows; nil: not known, it was made before this start.
+    var configuration: Configuration?
+    /// Data of the entries that were applied since it was begun.
+    var bytes: UInt64 = 0
     /// The journal waits for a checkpoint up to here; 0: it does not wait.
     var wanted: UInt64 = 0
 }
@@ -61,6 +65,7 @@ extension Node {
         let wanted = self.checkpoint.wanted > self.checkpoint.index
         guard !self.checkpoint.isRunning, behind > 0,
             wanted || behind >= CheckpointState.entriesMax
+                || self.checkpoint.bytes >= self.snapshotLimits.checkpointBytes
                 || now - self.checkpoint.madeAt >= CheckpointState.interval
         else { return }
         self.makeCheckpoint { _ in }
@@ -72,6 +77,7 @@ extension Node {
     func makeCheckpoint(_ completion: @escaping @Sendable (StorageError?) -> Void) {
         invariant(!self.checkpoint.isRunning, "one checkpoint at a time")
         self.checkpoint.isRunning = true
+        self.checkpoint.bytes = 0
         self.machine.beginCheckpoint()
         self.nextSlice(
             of: CheckpointHead(
@@ -106,6 +112,7 @@ extension Node {
         case .saved:
             self.machine.endCheckpoint()
             self.checkpoint.index = head.position.index
+            self.checkpoint.configuration = head.meta.configuration
             self.endCheckpoint(nil, head.completion)
         case .again:
             self.giveBack {

@@ -75,6 +75,7 @@ extension Node {
             ticket = first.ticket
             self.durableTerm = first.term ?? self.durableTerm
             _ = self.stores.popFirst()
+            if let snapshot = first.installs { self.installed(snapshot) }
         }
         if let ticket { self.machine.stored(upTo: ticket) }
         self.bodiesDurable(upTo: durable)
@@ -96,7 +97,7 @@ extension Node {
             self.doDuties()
         }
         if self.mesh != nil { self.sendPosts() }
-        self.machine.compact()
+        self.compactLog()
         self.checkQuota()
         self.isTurning = false
         if !news.foreign.isEmpty || !news.work.isEmpty {
@@ -114,11 +115,7 @@ extension Node {
     private func carryOut(_ action: Replica.Action, _ news: inout News) {
         switch action {
         case .store(let request):
-            invariant(request.snapshot == nil, "nobody sends a snapshot to a group of one")
-            let position = self.storage.append(request.entries, request.hardState)
-            self.stores.append(
-                Store(
-                    ticket: request.ticket, position: position, term: request.hardState?.term))
+            self.store(request)
         case .apply(let entries, let applied):
             for entry in entries { self.apply(entry, &news) }
             self.machine.appliedAll(applied)
@@ -130,6 +127,7 @@ extension Node {
 
     private func apply(_ entry: Entry, _ news: inout News) {
         self.effects.removeAll(keepingCapacity: true)
+        self.checkpoint.bytes += UInt64(entry.data.count)
         // What a start reads again has had its effects; what is to be done follows from the state.
         let session = self.machine.session
         let applied: (entry: LogEntry, result: CommandResult)?
@@ -163,7 +161,7 @@ extension Node {
 
     /// Hands out the verdicts of other loops, then the leases: a lease must not be attempted
     /// before its 250 has been written, so the leases take the way over those loops.
-    private func deliverVerdicts(_ foreign: [ForeignVerdict], _ work: [LeasedWork]) {
+    func deliverVerdicts(_ foreign: [ForeignVerdict], _ work: [LeasedWork]) {
         guard let taker = self.taker else { unreachable("a node is started without a taker") }
         guard !foreign.isEmpty else {
             if !work.isEmpty { taker.take(work) }
@@ -187,7 +185,7 @@ extension Node {
     }
 
     /// Tells who waits for an entry, and collects the leases that it brought this node.
-    private func settle(
+    func settle(
         _ waiter: Waiter, _ result: CommandResult, _ now: Instant, _ news: inout News
     ) {
         switch waiter.purpose {

@@ -38,6 +38,7 @@ extension Node: PeerEvents {
         _ node: NodeName, _ incarnation: Incarnation, _ link: PeerLinkKind
     ) {
         self.directory.down(node, incarnation, link)
+        self.snapshotLinkLost(Holder(node: node, incarnation: incarnation))
         switch link {
         case .control:
             self.foundingPeerDown(node)
@@ -74,7 +75,8 @@ extension Node: PeerEvents {
             .bodyAbandoned, .fetchBody, .fetchedHead, .fetchedPiece, .fetchFailed, .fetchMore,
             .fetchEnded:
             self.receiveBody(message, from: Holder(node: node, incarnation: incarnation))
-        case .snapshotOffer, .snapshotPiece, .snapshotDone, .snapshotAnswer: return
+        case .snapshotOffer, .snapshotPiece, .snapshotDone, .snapshotAnswer:
+            self.receiveSnapshot(message, from: Holder(node: node, incarnation: incarnation))
         }
         self.planTurn()
     }
@@ -95,8 +97,16 @@ extension Node: PeerEvents {
 
     // MARK: Out.
 
-    /// A message of agreement. May be lost: the core sends again what matters.
+    /// A message of agreement. May be lost: the core sends again what matters. That of a snapshot
+    /// waits for its file.
     func send(_ message: Message) {
+        if case .snapshot(let snapshot) = message.body {
+            return self.sendSnapshot(message, snapshot)
+        }
+        self.sendDirectly(message)
+    }
+
+    func sendDirectly(_ message: Message) {
         guard let mesh, let name = self.directory.name(of: message.to) else { return }
         var writer = ByteWriter(capacity: 256)
         message.encode(into: &writer)
@@ -166,6 +176,7 @@ extension Node: PeerEvents {
         self.machine.retryCommands()
         self.tickBodies(clocks.now)
         self.keepMembers(clocks.now)
+        self.tickSnapshots(clocks.now)
         self.planTurn()
     }
 

@@ -172,19 +172,9 @@ private struct Restored: ~Copyable {
     /// The queue of the newest checkpoint; an empty one if there is none.
     private static func checkpointed(_ recovery: Recovery) throws -> MailQueue {
         guard let checkpoint = recovery.checkpoint else { return MailQueue() }
-        var queue = try MailQueue(restoring: NodeMeta.decode(checkpoint.meta).queue)
-        var damaged: CodecError?
-        try recovery.forEachRow { key, row in
-            guard damaged == nil else { return }
-            do throws(CodecError) {
-                try queue.restore(key: Array(key), row: Array(row))
-            } catch {
-                damaged = error
-            }
-        }
-        if let damaged { throw damaged }
-        try queue.finishRestoring()
-        return queue
+        return try RestoredQueue(meta: NodeMeta.decode(checkpoint.meta).queue) {
+            try recovery.forEachRow($0)
+        }.take()
     }
 
     /// The machine that goes on from here.
@@ -329,7 +319,7 @@ extension Node {
     /// The session has expired while the process lived on: another one is opened, with a boot
     /// number above the last one's. What the old one had leased waits for its hold-down: an attempt
     /// may still be on the wire.
-    private func reopenSession() {
+    func reopenSession() {
         self.isReopening = true
         let loop = self.loop
         self.storage.countBoot { boot in

@@ -14,6 +14,8 @@ package struct RaftLog: Hashable, Sendable {
     /// Entries behind `base`; the first `dropped` of them are compacted already.
     private var entries: [Entry]
     private var dropped = 0
+    /// Of the entries behind `base`, by `Entry.sizeBytes`.
+    package private(set) var bytes: UInt64
 
     /// Stored up to here.
     package private(set) var stored: UInt64
@@ -39,6 +41,7 @@ package struct RaftLog: Hashable, Sendable {
     init(base: LogPosition, entries: [Entry], applied: UInt64, applyingBytesMax: UInt64) {
         self.base = base
         self.entries = entries
+        self.bytes = entries.reduce(0) { $0 + $1.sizeBytes }
         self.stored = base.index + UInt64(entries.count)
         self.handed = self.stored
         self.committed = applied
@@ -99,8 +102,10 @@ package struct RaftLog: Hashable, Sendable {
 
     /// An entry of the leader's own.
     mutating func append(_ entry: Entry, term: UInt64) {
-        self.entries.append(
-            Entry(term: term, index: self.lastIndex + 1, kind: entry.kind, data: entry.data))
+        let own = Entry(
+            term: term, index: self.lastIndex + 1, kind: entry.kind, data: entry.data)
+        self.bytes += own.sizeBytes
+        self.entries.append(own)
     }
 
     /// Entries of a leader behind `previous`, which matches. Those that are here already stay;
@@ -115,11 +120,13 @@ package struct RaftLog: Hashable, Sendable {
         let index = fresh[differing].index
         invariant(index > self.committed, "what is committed is never replaced")
         if index <= self.lastIndex {
+            for entry in self.entries[self.place(index)...] { self.bytes -= entry.sizeBytes }
             self.entries.removeSubrange(self.place(index)...)
             // First of all: nothing that is replaced counts as stored.
             self.stored = min(self.stored, index - 1)
             self.handed = min(self.handed, index - 1)
         }
+        for entry in fresh[differing...] { self.bytes += entry.sizeBytes }
         if differing == 0 {
             self.entries.append(contentsOf: fresh)
         } else {
@@ -132,6 +139,7 @@ package struct RaftLog: Hashable, Sendable {
     mutating func restore(_ snapshot: Snapshot) {
         self.base = snapshot.position
         self.entries = []
+        self.bytes = 0
         self.dropped = 0
         self.stored = snapshot.position.index
         self.handed = self.stored
@@ -144,12 +152,32 @@ package struct RaftLog: Hashable, Sendable {
     mutating func compact(to index: UInt64) {
         let end = min(index, self.applied, self.stored)
         guard end > self.base.index, let term = self.term(at: end) else { return }
-        self.dropped = self.place(end) + 1
+        let last = self.place(end)
+        for place in self.dropped...last {
+            self.bytes -= self.entries[place].sizeBytes
+            self.entries[place].data = []
+        }
+        self.dropped = last + 1
         self.base = LogPosition(term: term, index: end)
         if self.dropped * 2 >= self.entries.count {
             self.entries.removeFirst(self.dropped)
             self.dropped = 0
         }
+    }
+
+    /// The least index up to which entries may go: as few are kept as `keeps` says of each (its
+    /// index, and the bytes from it on), from the first on.
+    func compactionEnd(
+        _ limit: UInt64, keeps: (_ index: UInt64, _ bytes: UInt64) -> Bool
+    ) -> UInt64 {
+        let end = min(limit, self.applied, self.stored)
+        var index = self.base.index
+        var rest = self.bytes
+        while index < end, !keeps(index + 1, rest) {
+            index += 1
+            rest -= self.entries[self.place(index)].sizeBytes
+        }
+        return index
     }
 
     // MARK: Storing.

@@ -154,6 +154,10 @@ package struct Replica: Hashable, Sendable {
 
     package mutating func compact(to index: UInt64) { self.raft.compact(to: index) }
 
+    package mutating func compact(to index: UInt64, within limits: LogLimits, snapshot: UInt64?) {
+        self.raft.compact(to: index, within: limits, snapshot: snapshot)
+    }
+
     /// Every store with this ticket or a lesser one is on disk, its snapshot installed.
     package mutating func stored(upTo ticket: UInt64) {
         while let first = self.promised.first, first.ticket <= ticket {

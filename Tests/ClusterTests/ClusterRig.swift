@@ -27,6 +27,8 @@ final class ClusterRig {
     let directory: String
     let loops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     private var ports: [Int] = []
+    /// Of each member that is opened from now on.
+    var limits = SnapshotLimits()
     var members: [Member] = []
     /// Sealed segments that are kept before the oldest is evacuated.
     var youngSegments = 4
@@ -100,6 +102,7 @@ final class ClusterRig {
         let running = try RunningNode.open(
             self.settings(place), loops: self.loops, logger: logger, options: options
         ) { error in Issue.record("\(error)") }
+        running.node.snapshotLimits = self.limits
         let taker = Taker()
         running.desk.attach(taker)
         return Member(running: running, taker: taker)

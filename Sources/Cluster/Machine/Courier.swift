@@ -111,6 +111,16 @@ struct Courier {
 
     mutating func opened() { self.opening = nil }
 
+    /// The OpenSession that has no result.
+    var openingSession: OpenSession? {
+        if case .openSession(let open)? = self.opening?.action { open } else { nil }
+    }
+
+    func command(_ number: UInt64) -> Command? { self.items[number] }
+
+    /// The numbers of the own session's commands without a result, ascending.
+    var waiting: [UInt64] { self.items.numbers.filter { self.items[$0] != nil } }
+
     /// The own session is closed: what is a fact stays to be said, the rest has no effect any more.
     mutating func close() {
         for number in self.items.numbers {

@@ -45,6 +45,8 @@ package struct NodeMachine: ~Copyable {
     /// Of the last batch that the leader proposed by itself.
     var workUpTo: UInt64 = 0
     var posts: [Post] = []
+    /// One that the driver has, checked and read: the only one that is taken from a leader.
+    package var readySnapshot: Snapshot?
     /// Commands may have been lost on their way.
     var isStalled = false
     /// The last reading.
@@ -252,10 +254,7 @@ package struct NodeMachine: ~Copyable {
             self.courier.opened()
             self.opening = result
             guard case .sessionOpened(let id) = result, id != self.session else { return }
-            invariant(self.session == .none, "a process opens a session when it has none")
-            self.session = id
-            self.nextSequence = 1
-            self.acknowledgements = Acknowledgements()
+            self.begin(id)
         } else if let origin = logged.command.origin {
             if origin.session == self.session {
                 // The result is known with the apply.
@@ -273,6 +272,75 @@ package struct NodeMachine: ~Copyable {
         self.session = .none
         self.lastSession = id
         self.courier.close()
+    }
+
+    // MARK: Snapshots.
+
+    /// Another member's state takes the place of this one's, which is behind it. Before the
+    /// replica is told that it is stored.
+    package mutating func install(
+        _ queue: consuming MailQueue, at position: LogPosition, at clocks: Clocks
+    ) -> Installed {
+        invariant(position.index > self.applied.index, "the state never goes back")
+        invariant(queue.applied == position.index, "a snapshot is of its position")
+        self.clocks = clocks
+        var held = HeldLeases(of: self.session, in: self.queue)
+        self.queue = queue
+        self.applied = position
+        self.clock.observe(self.queue.time, at: clocks.now)
+        self.keeper.end()
+        self.keeper.applied(position.index)
+        while let first = self.known.first, first.index <= position.index {
+            _ = self.known.popFirst()
+        }
+        var installed = Installed()
+        self.resumeSession(&installed, &held)
+        if self.session != .none {
+            let now = HeldLeases(of: self.session, in: self.queue)
+            installed.leases = now.deliveries.keys.sorted().filter {
+                held.deliveries[$0] != now.deliveries[$0]
+            }
+            installed.reports = now.reports.filter { !held.reports.contains($0) }
+        }
+        // What has no result here goes to the leader again, who knows it or takes it.
+        self.commandsMayBeLost()
+        return installed
+    }
+
+    private mutating func resumeSession(_ installed: inout Installed, _ held: inout HeldLeases) {
+        if self.session != .none {
+            if self.queue.isOpen(self.session) {
+                for number in self.courier.waiting {
+                    let tag = Tag(session: self.session, sequence: number)
+                    guard let result = self.queue.result(of: tag) else { continue }
+                    if let command = self.courier.command(number) { held.end(by: command.action) }
+                    self.courier.resolve(number)
+                    self.acknowledgements.add(number)
+                    installed.results.append((number, result))
+                }
+            } else {
+                installed.closed = self.session
+                self.closed(self.session)
+            }
+        }
+        guard let open = self.courier.openingSession else { return }
+        switch self.queue.fate(of: open) {
+        case .unknown: return
+        case .open(let id):
+            self.courier.opened()
+            self.opening = .sessionOpened(id)
+            self.begin(id)
+        case .closed:
+            self.courier.opened()
+            installed.missedOpening = true
+        }
+    }
+
+    private mutating func begin(_ session: SessionID) {
+        invariant(self.session == .none, "a process opens a session when it has none")
+        self.session = session
+        self.nextSequence = 1
+        self.acknowledgements = Acknowledgements()
     }
 
     // MARK: Upkeep.
@@ -317,10 +385,17 @@ package struct NodeMachine: ~Copyable {
         self.queue.giveBackCheckpoint(rows: limit)
     }
 
-    /// Lets go of entries that nobody asks for: with nobody to send them to, all that are applied.
-    package mutating func compact() {
-        guard self.isSoleVoter else { return }
-        self.replica.compact(to: self.applied.index)
+    /// Lets go of entries that nobody asks for: with nobody to send them to, all that are applied;
+    /// else what the newest checkpoint has, within limits.
+    ///
+    /// - Parameters:
+    ///   - checkpoint: its index.
+    ///   - snapshot: of one that is being made; nil: none is.
+    package mutating func compact(
+        checkpoint: UInt64, within limits: LogLimits, snapshot: UInt64?
+    ) {
+        guard !self.isSoleVoter else { return self.replica.compact(to: self.applied.index) }
+        self.replica.compact(to: checkpoint, within: limits, snapshot: snapshot)
     }
 }
 

@@ -31,12 +31,15 @@ extension NodeMachine {
         case agreement(StepError)
         /// Grants, expiries, ticks and settings are the leader's own.
         case notYours
+        /// A snapshot whose state is not here.
+        case noSnapshot
 
         package var label: StaticString {
             switch self {
             case .malformed: "malformed"
             case .agreement: "agreement"
             case .notYours: "not_yours"
+            case .noSnapshot: "no_snapshot"
             }
         }
     }
@@ -58,6 +61,9 @@ extension NodeMachine {
             message = try Message(bytes)
         } catch {
             throw .malformed(error)
+        }
+        if case .snapshot(let snapshot) = message.body, snapshot != self.readySnapshot {
+            throw .noSnapshot
         }
         do {
             try self.replica.step(message)

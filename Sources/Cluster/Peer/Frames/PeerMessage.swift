@@ -229,4 +229,6 @@ package enum SnapshotVerdict: UInt8, Sendable, CaseIterable {
     case installed = 2
     /// What came is not what was sent, or could not be stored.
     case failed = 3
+    /// All of it came, is what was sent, and can be read: the consensus may speak of it.
+    case ready = 4
 }
