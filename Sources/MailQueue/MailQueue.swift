@@ -93,6 +93,13 @@ package struct MailQueue: ~Copyable {
         return result
     }
 
+    /// The entry at `index` has no command for the queue: it counts as applied all the same, so
+    /// that a checkpoint is of the log's index.
+    package mutating func pass(_ index: UInt64) {
+        invariant(index > self.applied, "entries are applied once and in order")
+        self.applied = index
+    }
+
     /// Commands of an open session.
     private mutating func applyAsked(
         _ action: Command.Action, by origin: Origin, _ effects: inout [Effect]

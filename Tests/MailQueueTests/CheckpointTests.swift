@@ -25,6 +25,20 @@ struct CheckpointTests {
         #expect(rig.queue.takeDirty().deletes.isEmpty)
     }
 
+    @Test func `an entry without a command counts for the index of a checkpoint`() throws {
+        let rig = Rig()
+        let a = rig.open("a")
+        let tag = rig.enqueue(a)
+        rig.index += 1
+        rig.queue.pass(rig.index)
+        let delta = rig.queue.takeDirty()
+        #expect(delta.applied == rig.index && delta.upserts.map(\.key) == [MailQueue.key(tag)])
+        var store = Store()
+        store.take(delta)
+        let restored = try store.restore()
+        #expect(restored.applied == rig.index)
+    }
+
     @Test func `a slot that is used again gives the new message's row`() {
         let rig = Rig()
         let a = rig.open("a")

@@ -209,10 +209,14 @@ package struct NodeMachine: ~Copyable {
         invariant(entry.index == self.applied.index + 1, "entries are applied in their order")
         let logged = try self.command(of: entry)
         self.applied = entry.position
-        guard let logged else { return nil }
+        guard let logged else {
+            self.queue.pass(entry.index)
+            return nil
+        }
         self.clock.observe(logged.stamp, at: self.clocks.now)
         // What only the leader of one term may author dies with the term.
         if let term = logged.command.leaderTerm, term != entry.term {
+            self.queue.pass(entry.index)
             return (logged, .refused(.unknown))
         }
         let from = effects.count
