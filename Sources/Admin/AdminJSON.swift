@@ -24,6 +24,12 @@ extension ClusterStatus {
             ],
             "possible_duplicates": JSON(self.possibleDuplicates),
             "alarms": .list(self.alarms.map { .text($0) }),
+            "node": .text(self.node),
+            "local": [
+                "applied": JSON(self.applied), "committed": JSON(self.committed),
+                "voters": JSON(self.voters), "voters_reachable": JSON(self.votersReachable),
+                "leaderless_ms": self.leaderlessMilliseconds.map { .integer($0) } ?? .null,
+            ],
         ]
     }
 }
@@ -41,6 +47,8 @@ extension ClusterStatus.Node {
             "sessions": ["in": JSON(self.sessionsIn), "out": JSON(self.sessionsOut)],
             "disk_free_ratio": .real(self.diskFreeRatio),
             "seen_ms": JSON(self.seenMilliseconds),
+            "address": .text(self.address),
+            "last_error": JSON(self.lastError),
         ]
     }
 }

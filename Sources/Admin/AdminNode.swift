@@ -20,6 +20,12 @@ package protocol AdminNode: Sendable {
     func act(
         _ verb: Admin.Verb, _ filter: QueueFilter, dryRun: Bool, reason: String
     ) async throws(AdminFailure) -> ActionResult
+    /// Does what an operator wants of a node of the cluster, or begins to.
+    ///
+    /// - Parameter wait: for it to be done.
+    func change(
+        _ change: ClusterChange, wait: Duration
+    ) async throws(AdminFailure) -> ClusterProgress
     /// Takes a message in, as a listener would; returns when it is accepted for ever.
     ///
     /// - Parameters:
@@ -105,6 +111,7 @@ package enum AdminFailure: Error, Hashable, Sendable {
     case stopping
     /// No such message (any more).
     case noSuchMessage
+    case noSuchNode(NodeName)
     /// The message is there, its body cannot be read now.
     case bodyUnavailable
     /// The disk is full.

@@ -70,6 +70,8 @@ struct AdminResponder: Sendable {
                 body: ResponseBody(contentsOf: body.parts))
         case (.post, let path) where path.count == 3 && path.starts(with: ["v1", "queue"]):
             return try await self.act(path[2], request, client)
+        case (.post, let path) where path.count == 3 && path.starts(with: ["v1", "cluster"]):
+            return try await self.change(path[2], request, client)
         case (.post, ["v1", "send"]):
             return try await self.send(request, client)
         case _:
@@ -135,13 +137,7 @@ struct AdminResponder: Sendable {
                 status: .notFound, error: "no_such_path",
                 reason: "verbs are retry, hold, release, bounce, drop")
         }
-        let bytes = try await self.body(request, type: "application/json", Self.jsonBytesLimit)
-        let body: JSON
-        do {
-            body = try JSON.parse(Array(bytes.readableBytesView))
-        } catch {
-            throw Self.invalid("the body is not JSON: \(error.what) at byte \(error.offset)")
-        }
+        let body = try await self.json(of: request)
         let action: AdminRequest.Action
         do {
             action = try AdminRequest.action(body)
@@ -186,6 +182,49 @@ struct AdminResponder: Sendable {
         return Self.json(["schema": "posthouse.send/1", "id": .text(id.text)])
     }
 
+    /// `POST /v1/cluster/VERB`.
+    private func change(
+        _ name: String, _ request: Request, _ client: String
+    ) async throws(Fault) -> Response {
+        guard let verb = ClusterChange.Verb(rawValue: name) else {
+            let verbs = ClusterChange.Verb.allCases.map(\.rawValue).joined(separator: ", ")
+            throw Fault(status: .notFound, error: "no_such_path", reason: "verbs are \(verbs)")
+        }
+        let body = try await self.json(of: request)
+        let wanted: AdminRequest.Change
+        do {
+            wanted = try AdminRequest.change(verb, body)
+        } catch {
+            throw Self.invalid(error.reason)
+        }
+        let progress = try await self.ask { n throws(AdminFailure) in
+            try await n.change(wanted.change, wait: wanted.wait ?? .zero)
+        }
+        if progress.isNews {
+            self.logger.notice(
+                "cluster changed by an operator",
+                metadata: [
+                    "verb": "\(name)", "node": "\(progress.node)",
+                    "forced": "\(wanted.change.isForced)", "client": "\(client)",
+                ])
+        }
+        if wanted.wait != nil, !progress.isDone, !wanted.change.isDryRun {
+            throw Fault(
+                status: .conflict, error: "not_done",
+                reason: "not done in time, it goes on: \(progress.rest)")
+        }
+        return Self.json(progress.json(verb))
+    }
+
+    private func json(of request: Request) async throws(Fault) -> JSON {
+        let bytes = try await self.body(request, type: "application/json", Self.jsonBytesLimit)
+        do {
+            return try JSON.parse(Array(bytes.readableBytesView))
+        } catch {
+            throw Self.invalid("the body is not JSON: \(error.what) at byte \(error.offset)")
+        }
+    }
+
     private func body(
         _ request: Request, type: String, _ limit: Int
     ) async throws(Fault) -> ByteBuffer {
@@ -225,6 +264,8 @@ struct AdminResponder: Sendable {
                 (.serviceUnavailable, "timed_out", "no result in time; it may have happened")
             case .bodyUnavailable:
                 (.serviceUnavailable, "body_unavailable", "the body cannot be read now")
+            case .noSuchNode(let name):
+                (.notFound, "no_such_node", "no node of the cluster is called \(name)")
             case .noSuchMessage: (.notFound, "no_such_message", "no such message in the queue")
             case .invalid(let reason): (.badRequest, "invalid", reason)
             case .conflict(let reason): (.conflict, "conflict", reason)

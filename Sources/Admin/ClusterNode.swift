@@ -61,6 +61,16 @@ package struct ClusterNode: AdminNode {
         }
     }
 
+    package func change(
+        _ change: ClusterChange, wait: Duration
+    ) async throws(AdminFailure) -> ClusterProgress {
+        do throws(ClusterView.Failure) {
+            return try await self.view.change(change, wait: wait)
+        } catch {
+            throw AdminFailure(error)
+        }
+    }
+
     package func submit(
         sender: String, recipients: [String], message: ByteBuffer
     ) async throws(AdminFailure) -> Tag {
@@ -99,8 +109,10 @@ extension AdminFailure {
             case .bodyUnavailable: .bodyUnavailable
             case .refused(.full): .full
             case .refused(.overQuota): .overQuota
-            case .refused(.noLeader): .noQuorum
-            case .refused(.timedOut): .timedOut
+            case .refused(.noLeader), .noQuorum: .noQuorum
+            case .refused(.timedOut), .timedOut: .timedOut
+            case .noSuchNode(let name): .noSuchNode(name)
+            case .conflict(let reason): .conflict(reason)
             case .badAddress(let text): .invalid("\(text.debugDescription) is no address")
             }
     }

@@ -26,8 +26,13 @@ package struct ClusterStatus: Sendable {
         package var sessionsOut: Int
         /// Free part of the data directory's file system, 0 … 1.
         package var diskFreeRatio: Double
-        /// Milliseconds since it was heard last; 0 for the answering node.
+        /// Milliseconds since it was heard last; 0 for the answering node. Of one that was never
+        /// heard, since the answering node's start.
         package var seenMilliseconds: Int64
+        /// Where its peers reach it; "": not known.
+        package var address = ""
+        /// Why it is not reached; nil: it is, or nobody tried.
+        package var lastError: String?
     }
     package struct Queue: Sendable {
         package var messages: Int
@@ -60,6 +65,16 @@ package struct ClusterStatus: Sendable {
     package var rates: Rates
     package var possibleDuplicates: UInt64
     package var alarms: [String]
+    /// Who answers.
+    package var node: NodeName = ""
+    /// Of the answering node: its log is applied, and known to be committed, up to here.
+    package var applied: UInt64 = 0
+    package var committed: UInt64 = 0
+    /// In the configuration, and reached by the answering node (itself among them).
+    package var voters = 1
+    package var votersReachable = 1
+    /// Since when there is no leader; nil: there is one.
+    package var leaderlessMilliseconds: Int64?
 }
 
 /// Whether mail may be sent here, for balancers (`/readyz`).

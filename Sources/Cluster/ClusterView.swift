@@ -32,9 +32,16 @@ package final class ClusterView: Sendable {
         case refused(IntakeRefusal)
         /// RFC 5321 §4.1.2 knows no such address.
         case badAddress(String)
+        /// No leader, or one without a majority.
+        case noQuorum
+        /// Handed over, no result in time: it may happen yet.
+        case timedOut
+        case noSuchNode(NodeName)
+        /// The state does not allow it; the text says why.
+        case conflict(String)
     }
 
-    private let node: Node
+    let node: Node
     private let hostname: String
     private let routes: Mutex<RouteTable>
 
@@ -44,15 +51,7 @@ package final class ClusterView: Sendable {
         self.routes = Mutex(RouteTable(settings))
     }
 
-    package var readiness: Readiness {
-        switch self.node.obstacle {
-        // A full queue refuses by 452; the balancer would find no better node.
-        case nil, .overQuota: .ready
-        case .full: .notReady(.disk)
-        case .stopping: .notReady(.draining)
-        case .noLeader, .timedOut: .notReady(.catchingUp)
-        }
-    }
+    package var readiness: Readiness { self.node.readiness }
 
     /// Sessions that are open now, for the status; Reception tells.
     package func note(sessionsIn: Int) { self.node.note(sessionsIn: sessionsIn) }
@@ -114,6 +113,7 @@ package final class ClusterView: Sendable {
     package func act(
         _ verb: Verb, _ filter: Filter, dryRun: Bool, reason: String
     ) async throws(Failure) -> (matched: Int, changed: Int, inFlight: Int) {
+        if !dryRun { try await self.awaitQuorum() }
         var sum = (matched: 0, changed: 0, inFlight: 0)
         var cursor = QueueCursor()
         while !cursor.isDone {
@@ -131,8 +131,9 @@ package final class ClusterView: Sendable {
                 let batch = Admin(
                     verb: verb, deliveries: Array(rest.prefix(Admin.itemsMax)), reason: reason)
                 rest = rest.dropFirst(Admin.itemsMax)
-                guard case .changed(let changed, let inFlight) = await self.propose(.admin(batch))
-                else { throw .stopping }
+                let patience = self.node.commitTimeout
+                let result = try await self.propose(.admin(batch), patience: patience)
+                guard case .changed(let changed, let inFlight) = result else { throw .stopping }
                 sum.changed += Int(changed)
                 sum.inFlight += Int(inFlight)
             }
@@ -222,14 +223,7 @@ package final class ClusterView: Sendable {
 
     // MARK: The node's loop
 
-    private func propose(_ action: Command.Action) async -> CommandResult {
-        let node = self.node
-        return await withCheckedContinuation { continuation in
-            node.onLoop { $0.propose(action, .answer { continuation.resume(returning: $0) }) }
-        }
-    }
-
-    private func onLoop<T: Sendable>(_ body: @escaping @Sendable (Node) -> T) async -> T {
+    func onLoop<T: Sendable>(_ body: @escaping @Sendable (Node) -> T) async -> T {
         let node = self.node
         return await withCheckedContinuation { continuation in
             node.onLoop { continuation.resume(returning: body($0)) }

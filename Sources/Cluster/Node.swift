@@ -39,6 +39,7 @@ package final class Node: @unchecked Sendable {
     let seedPlace: Int?
     let credit: UInt32
     let commitTimeout: Duration
+    let startedAt = SystemClock.bootTime()
     let shared = Shared()
     let metrics = NodeMetrics()
 
@@ -155,7 +156,7 @@ package final class Node: @unchecked Sendable {
 
     /// What other threads read and write at any time.
     final class Shared: Sendable {
-        let obstacle = Atomic<UInt8>(Obstacle.noLeader.rawValue)
+        let obstacle = Atomic<UInt8>(Obstacle.catchingUp.rawValue)
         let sessionsIn = Atomic<Int>(0)
         let connectionsOut = Atomic<Int>(0)
         let connectionsPerDestination = Atomic<Int>(1)
@@ -179,6 +180,8 @@ package final class Node: @unchecked Sendable {
         case noLeader = 2
         case stopping = 3
         case overQuota = 4
+        /// The applied state is not known to be new enough.
+        case catchingUp = 5
     }
 
     init(
@@ -215,8 +218,21 @@ package final class Node: @unchecked Sendable {
         case .some(.none): nil
         case .full: .full
         case .overQuota: .overQuota
-        case .noLeader, nil: .noLeader
+        case .noLeader, .catchingUp, nil: .noLeader
         case .stopping: .stopping
+        }
+    }
+
+    /// For balancers; from any thread.
+    var readiness: Readiness {
+        if self.shared.isDraining.load(ordering: .relaxed) { return .notReady(.draining) }
+        switch Obstacle(rawValue: self.shared.obstacle.load(ordering: .relaxed)) {
+        // A full queue refuses by 452; the balancer would find no better node.
+        case .some(.none), .overQuota: return .ready
+        case .full: return .notReady(.disk)
+        case .stopping: return .notReady(.draining)
+        case .noLeader: return .notReady(.noQuorum)
+        case .catchingUp, nil: return .notReady(.catchingUp)
         }
     }
 

@@ -37,6 +37,7 @@ extension Node {
 
     private func foundingTick() {
         let now = SystemClock.bootTime()
+        if self.phase == .starting { self.updateObstacle() }
         guard let founding, founding.nextTick <= now else { return }
         self.carryOut(self.changeFounding { $0.tick(now: now) })
     }
@@ -56,6 +57,7 @@ extension Node {
         guard let mesh, let seeds, let foundingOwn else {
             unreachable("a node of several has links and seeds")
         }
+        self.leaderlessSince = SystemClock.bootTime()
         let founding = Founding(foundingOwn, seeds: seeds, now: SystemClock.bootTime())
         mesh.start().assumeIsolated().whenComplete { result in
             switch result {
@@ -149,7 +151,6 @@ extension Node {
     private func startAgreeing(_ record: FoundingRecord) {
         self.cluster = record.cluster
         self.record = record
-        self.leaderlessSince = self.leaderlessSince ?? SystemClock.bootTime()
         if self.machine.isUnfounded {
             let now = SystemClock.bootTime()
             self.machine = NodeMachine(

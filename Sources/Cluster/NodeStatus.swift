@@ -7,70 +7,136 @@ import MailQueue
 import Networking
 import Primitives
 import Raft
+import Settings
+import Spool
 import Storage
 import Synchronization
 
 extension Node {
     func status() -> ClusterStatus {
-        let counts = self.machine.queue.counts
-        let now = self.machine.queueTime(at: SystemClock.bootTime())
-        let queue = ClusterStatus.Queue(
-            messages: counts.messages, recipients: counts.recipients, due: counts.due,
-            leased: counts.leased, deferred: counts.deferred, held: counts.held,
-            storedBytes: counts.storedBytes, originalBytes: counts.originalBytes,
-            oldestSeconds: counts.oldest.map { (now - $0).inMilliseconds / 1000 })
-        let nodes = self.nodeStatuses()
-        return ClusterStatus(
+        let configuration = self.machine.configuration
+        var status = ClusterStatus(
             clusterName: self.clusterName, clusterID: self.cluster,
             health: self.health, canLose: self.canLose,
-            leader: self.leaderName, term: self.machine.term, nodes: nodes,
-            queue: self.phase == .starting ? nil : queue,
+            leader: self.leaderName, term: self.machine.term, nodes: self.nodeStatuses(),
+            queue: self.queueStatus,
             rates: ClusterStatus.Rates(
                 accepted: self.rates.accepted.perSecond, delivered: self.rates.delivered.perSecond,
                 deferred: self.rates.deferred.perSecond, bounced: self.rates.bounced.perSecond),
             possibleDuplicates: self.machine.queue.totals.possibleDuplicates, alarms: self.alarms)
+        status.node = self.identity.node
+        status.applied = self.machine.applied.index
+        status.committed = self.machine.commit
+        status.voters = configuration.voters.count
+        status.votersReachable = self.reachable(configuration.voters)
+        status.leaderlessMilliseconds = self.leaderlessSince.map {
+            (SystemClock.bootTime() - $0).inMilliseconds
+        }
+        return status
     }
 
-    private var leaderName: NodeName? {
+    /// Nil until all is applied that was committed when this node came: its own OpenSession is
+    /// behind all that.
+    private var queueStatus: ClusterStatus.Queue? {
+        guard self.phase != .starting, self.phase != .opening else { return nil }
+        let counts = self.machine.queue.counts
+        let now = self.machine.queueTime(at: SystemClock.bootTime())
+        return ClusterStatus.Queue(
+            messages: counts.messages, recipients: counts.recipients, due: counts.due,
+            leased: counts.leased, deferred: counts.deferred, held: counts.held,
+            storedBytes: counts.storedBytes, originalBytes: counts.originalBytes,
+            oldestSeconds: counts.oldest.map { (now - $0).inMilliseconds / 1000 })
+    }
+
+    var leaderName: NodeName? {
         guard self.mesh != nil else { return self.identity.node }
         let leader = self.machine.replica.raft.leader
         if leader == self.machine.id { return self.identity.node }
         return leader == .none ? nil : self.directory.name(of: leader)
     }
 
-    /// Voters that this node reaches, itself among them.
-    private var reachableVoters: Int {
-        self.machine.replica.raft.configuration.allVoters.count { voter in
-            voter == self.machine.id
-                || self.directory.lines.contains { $0.incarnation == voter && $0.hasControl }
+    // MARK: What may fail.
+
+    /// How many of these are this node or linked to it.
+    func reachable(_ members: [MemberID]) -> Int {
+        members.count { member in
+            member == self.machine.id
+                || self.directory.lines.contains { $0.incarnation == member && $0.hasControl }
         }
     }
 
-    /// Voters that may fail with a majority left.
-    private var canLose: Int {
-        let voters = self.machine.replica.raft.configuration.allVoters.count
-        return max(0, self.reachableVoters - (voters / 2 + 1))
+    /// Both halves of a joint configuration count.
+    private var voterSets: [[MemberID]] {
+        let configuration = self.machine.configuration
+        return [configuration.voters, configuration.outgoing].filter { !$0.isEmpty }
+    }
+
+    /// Voters that may fail with a majority left; below 0: there is none now.
+    var votersToLose: Int {
+        self.voterSets.map { self.reachable($0) - Quorum.majority(of: $0.count) }.min() ?? -1
+    }
+
+    /// The same if all voters were there.
+    private var votersToLoseAtBest: Int {
+        self.voterSets.map { $0.count - Quorum.majority(of: $0.count) }.min() ?? 0
+    }
+
+    /// Nodes that may fail: a majority of the voters and a copy of each message stay. What is not
+    /// reached counts as failed.
+    var canLose: Int {
+        guard self.mesh != nil else { return 0 }
+        let voters = max(0, self.votersToLose)
+        let absent = self.machine.queue.members.filter { self.reachable([$0.incarnation]) == 0 }
+        guard let copies = self.machine.queue.fewestCopies(without: absent) else {
+            return voters
+        }
+        return min(voters, max(0, copies - 1))
     }
 
     private var health: ClusterStatus.Health {
         guard self.mesh != nil else { return self.alarms.isEmpty ? .healthy : .degraded }
-        let voters = self.machine.replica.raft.configuration.allVoters.count
-        if self.leaderName == nil || voters == 0 { return .noQuorum }
-        return self.alarms.isEmpty && self.reachableVoters == voters ? .healthy : .degraded
+        guard self.hasQuorum else { return .noQuorum }
+        let voters = self.machine.configuration.allVoters
+        let isWhole =
+            self.alarms.isEmpty && self.reachable(voters) == voters.count
+            && self.canLose >= self.votersToLoseAtBest
+        return isWhole ? .healthy : .degraded
     }
 
+    // MARK: Nodes.
+
     private func nodeStatuses() -> [ClusterStatus.Node] {
+        let standings = self.directory.lines.compactMap { $0.standing?.applied.index }
+        let newest = max(
+            standings.max() ?? 0, self.machine.applied.index + self.machine.backlog)
+        let others = self.otherNames.map { self.status(of: $0, newest: newest) }
+        return ([self.ownStatus(newest: newest)] + others).sorted { $0.name < $1.name }
+    }
+
+    /// All that belong to the cluster, linked or not, and who is linked.
+    private var otherNames: [NodeName] {
+        let views = self.machine.queue.memberViews
+        let removed = views.filter { $0.wish == .removed }.map(\.name)
+        let names =
+            (self.record?.members.map(\.name) ?? []) + views.map(\.name)
+            + self.directory.lines.filter { $0.hasControl }.map(\.name)
+        var known: [NodeName] = []
+        for name in names
+        where name != self.identity.node && !removed.contains(name) && !known.contains(name) {
+            known.append(name)
+        }
+        return known
+    }
+
+    private func ownStatus(newest: UInt64) -> ClusterStatus.Node {
         let disk = self.storage.statistics()
         let state: ClusterStatus.Node.State =
             switch self.phase {
             case .starting, .opening: .starting
-            case .ready: .ready
+            case .ready: self.care.drainingSince == nil ? .ready : .draining
             case .stopping, .stopped: .stopping
             }
-        let applied = self.directory.lines.compactMap { $0.standing?.applied.index }
-        let newest = max(
-            applied.max() ?? 0, self.machine.applied.index + self.machine.backlog)
-        let own = ClusterStatus.Node(
+        var own = ClusterStatus.Node(
             name: self.identity.node, role: self.role(of: self.machine.id), state: state,
             isLeader: self.leaderName == self.identity.node,
             lag: newest - self.machine.applied.index, applied: self.machine.applied.index,
@@ -79,28 +145,36 @@ extension Node {
             sessionsOut: self.shared.connectionsOut.load(ordering: .relaxed),
             diskFreeRatio: Double(disk.freeBytes) / Double(max(1, disk.totalBytes)),
             seenMilliseconds: 0)
-        let others = self.directory.lines.map { self.status(of: $0, newest: newest) }
-        return ([own] + others).sorted { $0.name < $1.name }
+        own.address = self.mesh?.advertised.description ?? ""
+        return own
     }
 
-    private func role(of member: MemberID) -> String {
+    private func role(of member: MemberID?) -> String {
         guard self.mesh != nil else { return "voter" }
-        let configuration = self.machine.replica.raft.configuration
-        return configuration.allVoters.contains(member) ? "voter" : "worker"
+        guard let member else { return "worker" }
+        return self.machine.configuration.isVoter(member) ? "voter" : "worker"
     }
 
-    private func status(of line: PeerLine, newest: UInt64) -> ClusterStatus.Node {
-        let standing = line.standing
+    private func status(of name: NodeName, newest: UInt64) -> ClusterStatus.Node {
+        let line = self.directory[name]
+        let standing = line?.standing
         let applied = standing?.applied.index ?? 0
         let state: ClusterStatus.Node.State =
-            !line.hasControl ? .unreachable : standing?.isDraining == true ? .draining : .ready
-        return ClusterStatus.Node(
-            name: line.name, role: self.role(of: line.incarnation), state: state,
-            isLeader: self.leaderName == line.name, lag: newest - min(newest, applied),
-            applied: applied, leases: self.machine.queue.leaseCount(of: line.name),
+            line?.hasControl != true ? .unreachable : self.isDraining(name) ? .draining : .ready
+        let disk =
+            line?.incarnation
+            ?? self.machine.newestDisk(of: name, founders: self.record?.members ?? [])
+        let seenAt = line?.heardAt ?? self.startedAt
+        var status = ClusterStatus.Node(
+            name: name, role: self.role(of: disk), state: state,
+            isLeader: self.leaderName == name, lag: newest - min(newest, applied),
+            applied: applied, leases: self.machine.queue.leaseCount(of: name),
             sessionsIn: Int(standing?.sessionsIn ?? 0),
             sessionsOut: Int(standing?.sessionsOut ?? 0),
             diskFreeRatio: Double(standing?.diskFreePermille ?? 0) / 1000,
-            seenMilliseconds: (SystemClock.bootTime() - line.heardAt).inMilliseconds)
+            seenMilliseconds: (SystemClock.bootTime() - seenAt).inMilliseconds)
+        status.address = self.mesh?.address(of: name)?.description ?? ""
+        status.lastError = state == .unreachable ? self.mesh?.lastError(of: name) : nil
+        return status
     }
 }

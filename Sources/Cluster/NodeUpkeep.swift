@@ -96,10 +96,8 @@ extension Node {
     /// Without a leader for so long new mail is refused; for less it waits.
     private static let leaderlessMax = Duration.seconds(10)
 
-    private var hasNoLeader: Bool {
-        guard self.mesh != nil else { return false }
-        if self.machine.session == .none { return true }
-        guard let since = self.leaderlessSince else { return false }
+    private var isLeaderless: Bool {
+        guard self.mesh != nil, let since = self.leaderlessSince else { return false }
         return SystemClock.bootTime() - since >= Self.leaderlessMax
     }
 
@@ -107,9 +105,14 @@ extension Node {
     func updateObstacle() {
         let obstacle: Obstacle
         switch self.phase {
-        case .starting, .opening: obstacle = .noLeader
         case .stopping, .stopped: obstacle = .stopping
-        case .ready where self.hasNoLeader: obstacle = .noLeader
+        case .starting where self.isLeaderless, .opening where self.isLeaderless,
+            .ready where self.isLeaderless:
+            obstacle = .noLeader
+        case .starting, .opening: obstacle = .catchingUp
+        // Among others it needs a session to draw tags of.
+        case .ready where self.mesh != nil && self.machine.session == .none:
+            obstacle = .catchingUp
         case .ready where self.isDrained: obstacle = .stopping
         case .ready where self.storage.level != .normal: obstacle = .full
         case .ready: obstacle = self.quota.isOver ? .overQuota : .none

@@ -1,4 +1,4 @@
-// ClusterCommand.swift - posthouse cluster: how it is.
+// ClusterCommand.swift - posthouse cluster: how it is, as a page, a line and an exit code.
 
 package import ArgumentParser
 import Glibc
@@ -6,8 +6,12 @@ import Primitives
 
 package struct ClusterCommand: ParsableCommand {
     package static let configuration = CommandConfiguration(
-        commandName: "cluster", abstract: "Show how the cluster is.",
-        subcommands: [ClusterStatusCommand.self, ClusterHealthCommand.self])
+        commandName: "cluster", abstract: "Show how the cluster is, and change its nodes.",
+        subcommands: [
+            ClusterStatusCommand.self, ClusterHealthCommand.self, ClusterDrainCommand.self,
+            ClusterUndrainCommand.self, ClusterRemoveCommand.self, ClusterTransferCommand.self,
+            ClusterPromoteCommand.self, ClusterDemoteCommand.self,
+        ])
     package init() {}
 }
 
@@ -81,76 +85,5 @@ struct ClusterHealthCommand: Command {
         } else {
             terminal.write("\(Human.safe(word)), can lose \(canLose) more\n")
         }
-    }
-}
-
-/// `cluster status` for people.
-struct StatusPage {
-    private let status: JSON
-
-    init(_ status: JSON) {
-        self.status = status
-    }
-
-    var text: String { self.summary + "\n" + self.nodes + self.alarms }
-
-    private func whole(_ value: JSON?) -> String { Human.count(value?.asInteger ?? 0) }
-
-    private var summary: String {
-        let health = (self.status["status"]?.asText ?? "unknown").uppercased()
-            .split(separator: "_").joined(separator: " ")
-        let name = self.status["name"]?.asText ?? ""
-        var text = "Cluster  \(name.isEmpty ? "of one" : Human.safe(name))   \(health)   "
-        text += "can lose \(self.whole(self.status["can_lose"])) more\n"
-        let leader = self.status["leader"]?.asText
-        text += "Leader   \(leader.map { Human.safe($0) } ?? "none")   term "
-        text += Human.safe(self.status["term"]?.asText ?? "-") + "\n"
-        if let queue = self.status["queue"], !queue.isNull {
-            let oldest = queue["oldest_seconds"]?.asInteger
-            text += "Queue    \(self.whole(queue["messages"])) messages to "
-            text += "\(self.whole(queue["recipients"])) recipients   "
-            text += "\(Human.bytes(queue["stored_bytes"]?.asInteger ?? 0)) stored   oldest "
-            text += (oldest.map { Human.span(milliseconds: $0 * 1000) } ?? "-") + "\n"
-            text +=
-                "         due \(self.whole(queue["due"]))   leased \(self.whole(queue["leased"]))"
-            text +=
-                "   deferred \(self.whole(queue["deferred"]))   held \(self.whole(queue["held"]))\n"
-        } else {
-            text += "Queue    not known yet: catching up\n"
-        }
-        let rates = self.status["rates"]
-        func rate(_ name: String) -> String { Human.rate(rates?[name]?.asReal ?? 0) }
-        text += "Traffic  accepted \(rate("accepted"))   delivered \(rate("delivered"))   "
-        text += "deferred \(rate("deferred"))   bounced \(rate("bounced"))   (last 60 s)\n"
-        text += "Possible duplicates: \(self.whole(self.status["possible_duplicates"]))\n"
-        return text
-    }
-
-    private var nodes: String {
-        var table = Table([
-            ("NODE", .left), ("ROLE", .left), ("STATE", .left), ("LAG", .right),
-            ("APPLIED", .right), ("LEASES", .right), ("IN", .right), ("OUT", .right),
-            ("DISK FREE", .right), ("SEEN", .right),
-        ])
-        for node in self.status["nodes"]?.asList ?? [] {
-            let mark = node["leader"]?.asFlag == true ? "L " : "  "
-            let free = node["disk_free_ratio"]?.asReal ?? 0
-            let seen = node["seen_ms"]?.asInteger ?? 0
-            table.rows.append([
-                mark + Human.safe(node["name"]?.asText ?? "-"),
-                Human.safe(node["role"]?.asText ?? "-"),
-                Human.safe(node["state"]?.asText ?? "-"), self.whole(node["lag"]),
-                self.whole(node["applied"]), self.whole(node["leases"]),
-                self.whole(node["sessions"]?["in"]), self.whole(node["sessions"]?["out"]),
-                "\(Int64((free * 100).rounded()))%", Human.span(milliseconds: seen),
-            ])
-        }
-        return table.text
-    }
-
-    private var alarms: String {
-        let alarms = self.status["alarms"]?.asList ?? []
-        if alarms.isEmpty { return "Alarms: none\n" }
-        return alarms.map { "Alarm: \(Human.safe($0.asText ?? ""))\n" }.joined()
     }
 }

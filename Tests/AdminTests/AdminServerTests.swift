@@ -43,11 +43,13 @@ struct AdminServerTests {
                     {"schema":"posthouse.cluster/1","status":"healthy","can_lose":0,"leader":"a",\
                     "term":"4","name":"","cluster_id":"11","nodes":[{"name":"a","role":"voter",\
                     "state":"ready","leader":true,"lag":0,"applied":12,"leases":3,\
-                    "sessions":{"in":2,"out":1},"disk_free_ratio":0.5,"seen_ms":0}],\
+                    "sessions":{"in":2,"out":1},"disk_free_ratio":0.5,"seen_ms":0,\
+                    "address":"","last_error":null}],\
                     "queue":{"messages":5,"recipients":6,"due":1,"leased":2,"deferred":3,"held":0,\
                     "stored_bytes":70,"original_bytes":100,"oldest_seconds":null},\
                     "rates":{"accepted":1.5,"delivered":0.0,"deferred":0.0,"bounced":0.0},\
-                    "possible_duplicates":2,"alarms":[]}
+                    "possible_duplicates":2,"alarms":[],"node":"","local":{"applied":0,\
+                    "committed":0,"voters":1,"voters_reachable":1,"leaderless_ms":null}}
 
                     """)
         }
@@ -116,6 +118,65 @@ struct AdminServerTests {
             )
         }
         #expect(node.asked() == ["bounce [to=x@y.z] false r", "drop [] true "])
+    }
+
+    @Test func `changes of the cluster say how far they are`() async throws {
+        let node = FakeNode()
+        try await self.serve(node) { client async throws in
+            let drain = try await client.post("/v1/cluster/drain", "{\"node\":\"c\"}")
+            #expect(
+                drain.body
+                    == "{\"schema\":\"posthouse.change/1\",\"verb\":\"drain\",\"node\":\"c\","
+                    + "\"done\":false,\"leader\":true,\"sessions_in\":2,\"leases\":3,"
+                    + "\"below\":4,\"lost\":1,\"lost_messages\":[\"1-12\"],\"can_lose\":1}\n")
+            #expect(drain.status == 200)
+            // Who wants to wait is told when it was not enough.
+            let waits = "{\"node\":\"c\",\"timeout_ms\":50}"
+            let late = try await client.post("/v1/cluster/promote", waits)
+            #expect(late.status == 409 && late.body.contains("leases 3"))
+            #expect(try await client.post("/v1/cluster/undrain", waits).status == 200)
+            for (verb, body) in [
+                ("transfer-leader", "{}"), ("transfer-leader", "{\"node\":null}"),
+                ("remove", "{\"node\":\"c\",\"force_dead\":true,\"dry_run\":true}"),
+                ("demote", "{\"node\":\"c\",\"force_dead\":false}"),
+            ] {
+                #expect(try await client.post("/v1/cluster/\(verb)", body).status == 200)
+            }
+            for (verb, body) in [
+                ("drain", "{}"), ("drain", "[]"), ("drain", "{\"node\":\"\"}"),
+                ("drain", "{\"node\":1}"), ("drain", "{\"node\":\"c\",\"force_dead\":true}"),
+                ("remove", "{\"node\":\"c\",\"force\":true}"),
+                ("remove", "{\"node\":\"c\",\"timeout_ms\":3600001}"),
+                ("remove", "{\"node\":\"c\",\"timeout_ms\":\"1\"}"),
+            ] {
+                let answer = try await client.post("/v1/cluster/\(verb)", body)
+                #expect(answer.status == 400, "\(verb) \(body): \(answer.body)")
+            }
+            #expect(try await client.post("/v1/cluster/explode", waits).status == 404)
+        }
+        #expect(
+            node.asked() == [
+                "drain c false false 0", "promote c false false 50", "undrain c false false 50",
+                "transfer-leader - false false 0", "transfer-leader - false false 0",
+                "remove c true true 0", "demote c false false 0",
+            ])
+    }
+
+    @Test func `a change that is refused says why, and what to tell scripts`() async throws {
+        let node = FakeNode()
+        let body = "{\"node\":\"c\"}"
+        for (failure, status, word) in [
+            (AdminFailure.conflict("it would cost the quorum"), 409, "conflict"),
+            (.noQuorum, 503, "no_quorum"), (.noSuchNode("c"), 404, "no_such_node"),
+            (.timedOut, 503, "timed_out"), (.catchingUp, 503, "catching_up"),
+        ] {
+            node.state.withLock { $0.failure = failure }
+            try await self.serve(node) { client async throws in
+                let answer = try await client.post("/v1/cluster/remove", body)
+                #expect(answer.status == status && answer.body.contains("\"error\":\"\(word)\""))
+                #expect(answer.body.contains("\"leader\":\"a\""))
+            }
+        }
     }
 
     @Test func `a wrong query is refused, never widened`() async throws {

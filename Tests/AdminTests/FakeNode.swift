@@ -62,6 +62,18 @@ final class FakeNode: AdminNode {
         return ActionResult(matched: 3, changed: 2, inFlight: 1)
     }
 
+    func change(
+        _ change: ClusterChange, wait: Duration
+    ) async throws(AdminFailure) -> ClusterProgress {
+        try self.note(
+            "\(change.verb.rawValue) \(change.node ?? "-") \(change.isForced) \(change.isDryRun) "
+                + "\(wait.inMilliseconds)")
+        return ClusterProgress(
+            node: change.node ?? "b", isDone: change.verb == .undrain, isLeader: true,
+            sessionsIn: 2, leases: 3, lost: 1, below: 4, lostMessages: [Self.message.id],
+            canLose: 1)
+    }
+
     func submit(
         sender: String, recipients: [String], message: ByteBuffer
     ) async throws(AdminFailure) -> Tag {

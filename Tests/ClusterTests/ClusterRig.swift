@@ -32,6 +32,8 @@ final class ClusterRig {
     var members: [Member] = []
     /// Sealed segments that are kept before the oldest is evacuated.
     var youngSegments = 4
+    /// `cluster.copies`.
+    var copies: Int?
 
     init() throws {
         let template = FileManager.default.temporaryDirectory.path + "/cluster-XXXXXX"
@@ -84,6 +86,7 @@ final class ClusterRig {
         cluster.seeds = zip(Self.names, self.ports).map {
             Settings.Seed(name: $0, endpoint: Endpoint(host: "127.0.0.1", port: $1))
         }
+        cluster.copies = self.copies
         cluster.ca = "\(self.directory)/ca.pem"
         cluster.certificate = "\(self.directory)/\(name).pem"
         cluster.key = "\(self.directory)/\(name).key"

@@ -66,6 +66,7 @@ extension PeerMesh {
             self.links.append(link)
         case .failure(let error):
             let reason = (error as? DialFailure)?.detail ?? "\(error)"
+            record.lastError = reason
             if self.gate.admits(record.name, "dial", now: SystemClock.bootTime()) {
                 self.logger.info(
                     "peer not reachable, trying on",

@@ -79,6 +79,7 @@ extension PeerMesh {
                 "peer": "\(hello.node)", "link": "\(kind)",
                 "incarnation": "\(Base32.text(hello.incarnation.raw))", "boot": "\(hello.boot)",
             ])
+        self.records[hello.node]?.lastError = nil
         self.events?.peerUp(hello, kind)
     }
 
@@ -94,6 +95,7 @@ extension PeerMesh {
             let kind = link.kind
         else { return }
         if record.links[kind] === link { record.links[kind] = nil }
+        if let refusal { record.lastError = refusal.sentence }
         if wasUp, let hello = link.hello {
             if link.ageTicks >= 2 { record.delays[kind] = self.limits.backoffFirst }
             self.logger.info(

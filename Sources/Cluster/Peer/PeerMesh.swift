@@ -216,6 +216,12 @@ package final class PeerMesh {
         return link.queuedBytes < self.limits.bulkQueueBytes
     }
 
+    /// Where a node is dialed; nil: it dials us, or nobody knows it.
+    package func address(of node: NodeName) -> Endpoint? { self.records[node]?.address }
+
+    /// Why the last attempt to reach a node came to nothing; nil: it did not, or none was made.
+    package func lastError(of node: NodeName) -> String? { self.records[node]?.lastError }
+
     /// Bytes that wait for `node`.
     package func queuedBytes(_ node: NodeName, _ kind: PeerLinkKind) -> Int {
         self.records[node]?.links[kind]?.queuedBytes ?? 0

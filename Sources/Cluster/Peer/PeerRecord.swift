@@ -43,6 +43,8 @@ final class PeerRecord {
     var dials = PerLink<Dial>(control: .idle, bulk: .idle)
     /// How long to wait before the next attempt.
     var delays: PerLink<Duration>
+    /// Why it was not reached last.
+    var lastError: String?
     /// A member that was removed is not dialed.
     var isForgotten = false
 
