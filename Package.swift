@@ -106,12 +106,13 @@ let package = Package(
         library(
             "Console",
             ["Primitives", "Settings", "SMTP", "OpenSSL", arguments, nio, nioPosix, nioHTTP1]),
+        library("Demo", ["Primitives", "Console", nio, nioPosix]),
         .executableTarget(
             name: "posthouse",
             dependencies: [
                 "Primitives", "Settings", "Storage", "OpenSSL", "Networking", "Cluster",
                 "Reception",
-                "Delivery", "Admin", "Console", arguments, signals, logging, metrics, nio,
+                "Delivery", "Admin", "Console", "Demo", arguments, signals, logging, metrics, nio,
                 nioPosix,
             ],
             swiftSettings: strict),
@@ -147,6 +148,7 @@ let package = Package(
                 "Delivery", nio, nioPosix, nioEmbedded,
             ]),
         tests("ConsoleTests", ["Primitives", "Settings", "Console"]),
+        tests("DemoTests", ["Primitives", "Settings", "Demo", nio, nioPosix]),
         tests(
             "AdminTests",
             [

@@ -6,13 +6,5 @@ extension Settings {
     package var isSeveral: Bool { (self.cluster?.seeds.count ?? 0) > 1 }
 
     /// Sentences for the operator, one for each setting that must not be ignored; empty: start.
-    package var notBuilt: [String] {
-        var sentences: [String] = []
-        if self.isSeveral {
-            sentences.append(
-                "[cluster]: clusters of several nodes are not built in this version; leave out "
-                    + "the table")
-        }
-        return sentences
-    }
+    package var notBuilt: [String] { [] }
 }

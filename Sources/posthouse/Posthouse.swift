@@ -9,7 +9,7 @@ struct Posthouse: AsyncParsableCommand {
         commandName: "posthouse",
         abstract: "A relay for outbound mail whose queue survives its machines.",
         subcommands: [
-            Serve.self, CheckCommand.self, ClusterCommand.self, QueueCommand.self,
+            Serve.self, DemoCommand.self, CheckCommand.self, ClusterCommand.self, QueueCommand.self,
             SendCommand.self, UserCommand.self, CACommand.self, VersionCommand.self,
             DocsCommand.self,
         ])

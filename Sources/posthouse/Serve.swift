@@ -15,6 +15,7 @@ import NIOCore
 import NIOPosix
 import Primitives
 import Settings
+import Synchronization
 import UnixSignals
 
 struct Serve: AsyncParsableCommand {
@@ -24,6 +25,12 @@ struct Serve: AsyncParsableCommand {
 
     @Option(help: "The settings file.")
     var config = "/etc/posthouse/posthouse.toml"
+
+    @Flag(
+        help: ArgumentHelp(
+            "End at once, as by a crash, when standard input ends.",
+            discussion: "For programs that run nodes, so that none survives them."))
+    var untilInputEnds = false
 
     func run() async throws {
         let settings: Settings
@@ -39,6 +46,7 @@ struct Serve: AsyncParsableCommand {
         // A peer that has gone is an error of one write, not the end of the process.
         signal(SIGPIPE, SIG_IGN)
         Self.raiseFileLimit()
+        if self.untilInputEnds { Self.watchInput() }
         let sink = LogSink()
         let level = Logger.Level(rawValue: settings.node.log.rawValue) ?? .info
         LoggingSystem.bootstrap { label in
@@ -60,6 +68,24 @@ struct Serve: AsyncParsableCommand {
         if setrlimit(files, &limit) != 0 { say("posthouse: the limit of open files stays low") }
     }
 
+    /// A thread waits for the end of standard input for as long as the process lives.
+    private static func watchInput() {
+        let thread = NIOThreadPool(numberOfThreads: 1)
+        thread.start()
+        thread.submit { _ in
+            // The pool must outlive this job, which never returns.
+            withExtendedLifetime(thread) {
+                var bytes = [UInt8](repeating: 0, count: 512)
+                var count = 1
+                while count > 0 || count < 0 && errno == EINTR {
+                    count = read(STDIN_FILENO, &bytes, bytes.count)
+                }
+                // Nobody is there to wait for a drain; the disk has what was promised.
+                _exit(ExitStatus.ok.rawValue)
+            }
+        }
+    }
+
     /// Event loops: what is set, else one less than the cores (the journal needs one too).
     private static func loopCount(_ settings: Settings) -> Int {
         settings.node.loops > 0 ? settings.node.loops : max(1, System.coreCount - 1)
@@ -70,6 +96,20 @@ struct Serve: AsyncParsableCommand {
     ) async -> ExitStatus {
         let loops = MultiThreadedEventLoopGroup(numberOfThreads: Self.loopCount(settings))
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sighup)
+        let (wishes, source) = AsyncStream<UnixSignal>.makeStream()
+        let isReady = Atomic<Bool>(false)
+        Task {
+            for await signal in signals {
+                if !isReady.load(ordering: .relaxed) && signal != .sighup {
+                    // It may wait for other nodes for ever. No door is open, so nothing is to be
+                    // ended in order; what peers were promised is on the disk.
+                    sink.flush()
+                    say("stopped before it was ready")
+                    _exit(ExitStatus.ok.rawValue)
+                }
+                source.yield(signal)
+            }
+        }
         sink.start()
         let house: House
         do {
@@ -78,8 +118,9 @@ struct Serve: AsyncParsableCommand {
             say("posthouse: \(error.remedy)")
             return error.status
         }
+        isReady.store(true, ordering: .relaxed)
         say("ready")
-        for await signal in signals {
+        for await signal in wishes {
             if signal == .sighup {
                 await house.reload(path: path)
                 continue

@@ -147,9 +147,9 @@ extension String {
     }
 }
 
-@Suite("Settings, what this version does not do")
-struct NotBuiltTests {
-    @Test func `a cluster of several is told at the start, not by the check`() throws {
+@Suite("Settings of a cluster")
+struct SeveralTests {
+    @Test func `a cluster of several nodes is known by its seeds, and starts`() throws {
         let text = good(
             """
             [cluster]
@@ -161,8 +161,8 @@ struct NotBuiltTests {
             key = "/c.key"
             """)
         let settings = try SettingsParser.parse(text, path: "f", files: memory(usualFiles))
-        #expect(
-            settings.notBuilt.map { $0.prefix(24) } == ["[cluster]: clusters of s"])
-        #expect(try SettingsParser.parse(good(), path: "f").notBuilt == [])
+        #expect(settings.isSeveral)
+        #expect(settings.notBuilt == [])
+        #expect(try !SettingsParser.parse(good(), path: "f").isSeveral)
     }
 }

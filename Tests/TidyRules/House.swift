@@ -53,9 +53,13 @@ package enum House {
             "Primitives", "Settings", "SMTP", "OpenSSL", "ArgumentParser", "NIOCore", "NIOPosix",
             "NIOHTTP1", "Glibc", "Synchronization",
         ]),
+        "Demo": Room([
+            "Primitives", "Settings", "OpenSSL", "Console", "NIOCore", "NIOPosix", "Glibc",
+            "Synchronization",
+        ]),
         "posthouse": Room([
             "Primitives", "Settings", "SMTP", "Spool", "MailQueue", "Storage", "OpenSSL",
-            "Networking", "Cluster", "Reception", "Delivery", "Admin", "Console",
+            "Networking", "Cluster", "Reception", "Delivery", "Admin", "Console", "Demo",
             "ArgumentParser", "ServiceLifecycle", "UnixSignals", "Logging", "Metrics", "NIOCore",
             "NIOPosix", "Glibc", "Synchronization",
         ]),

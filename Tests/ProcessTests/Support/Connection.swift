@@ -48,6 +48,18 @@ final class Connection: @unchecked Sendable {  // used by one thread at a time
         self.close()
     }
 
+    /// The other end's port.
+    var peerPort: Int? {
+        var target = sockaddr_in()
+        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let result = withUnsafeMutablePointer(to: &target) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                getpeername(self.descriptor, $0, &size)
+            }
+        }
+        return result == 0 ? Int(in_port_t(bigEndian: target.sin_port)) : nil
+    }
+
     /// Wakes a thread that waits in a read here; the descriptor stays until `close`.
     func interrupt() {
         if self.descriptor >= 0 { shutdown(self.descriptor, Int32(SHUT_RDWR)) }
