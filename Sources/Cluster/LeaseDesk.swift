@@ -12,6 +12,9 @@ package import SMTP
 /// A delivery that this node may attempt now.
 package struct LeasedDelivery: Sendable {
     package var id: DeliveryID
+    /// Whose lease it is; must come back in the outcome. The process may open another session while
+    /// the attempt lasts, and even get the same delivery again by it.
+    package var session: SessionID
     /// Counts from 1; must come back in the outcome.
     package var attempt: UInt32
     /// What groups deliveries and limits connections: a domain in lower case, or a route's next
@@ -69,16 +72,19 @@ package enum BodyReadError: Error, Equatable, Sendable {
 /// How one transaction ended.
 package struct DeliveryOutcome: Sendable {
     package var delivery: DeliveryID
+    /// As leased.
+    package var session: SessionID
     package var attempt: UInt32
     /// For each recipient of the transaction.
     package var verdicts: [(index: UInt16, verdict: Verdict)]
     /// This outcome is the last of the lease: what it does not name is given back unattempted.
     package var endsLease: Bool
     package init(
-        delivery: DeliveryID, attempt: UInt32, verdicts: [(index: UInt16, verdict: Verdict)],
-        endsLease: Bool
+        delivery: DeliveryID, session: SessionID, attempt: UInt32,
+        verdicts: [(index: UInt16, verdict: Verdict)], endsLease: Bool
     ) {
         self.delivery = delivery
+        self.session = session
         self.attempt = attempt
         self.verdicts = verdicts
         self.endsLease = endsLease
@@ -107,8 +113,8 @@ package final class LeaseDesk: Sendable {
     }
 
     /// Gives leases back unattempted.
-    package func release(_ deliveries: [DeliveryID]) {
-        self.node.onLoop { $0.propose(.release(deliveries: deliveries, reports: []), .nothing) }
+    package func release(_ deliveries: [LeasedDelivery]) {
+        self.node.onLoop { $0.release(deliveries) }
     }
 
     /// Gives leased reports back unattempted.
@@ -134,8 +140,11 @@ package final class LeaseDesk: Sendable {
     /// Connections that this node may have to `destination` now (its share of the cluster's limit).
     package func share(of destination: String) -> Int { self.node.shareOfDestination }
 
-    /// Whether the final dot of this delivery may be sent now (the session has at least G left).
-    package func mayFinish(_ delivery: DeliveryID) -> Bool { self.node.mayFinish }
+    /// Whether the final dot of this delivery may be sent now: its lease is of the session that is
+    /// open, and that has at least G left.
+    package func mayFinish(_ delivery: LeasedDelivery) -> Bool {
+        self.node.mayFinish(of: delivery.session)
+    }
 
     /// How long a final dot may be under way, unacknowledged; nil while this node is alone: nobody
     /// else can be given the lease meanwhile (Docs/Decisions/0009).

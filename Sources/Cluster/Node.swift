@@ -167,6 +167,8 @@ package final class Node: @unchecked Sendable {
         let streamsWait = Atomic<Bool>(false)
         /// When the leases lapse, in nanoseconds of CLOCK_BOOTTIME; 0: they have.
         let lapsesAt = Atomic<Int64>(0)
+        /// The session that `lapsesAt` is of.
+        let renewedSession = Atomic<UInt64>(0)
         /// Other nodes have opened sessions: what lapses here may be leased elsewhere.
         let hasOthers = Atomic<Bool>(false)
         /// By an operator.

@@ -151,8 +151,7 @@ extension Node: PeerEvents {
         guard session == self.machine.session else { return }
         self.leaseClock.renewed(sentAt: sentAt)
         self.shared.hasOthers.store(true, ordering: .relaxed)
-        self.shared.lapsesAt.store(
-            self.leaseClock.lapsesAt?.nanoseconds ?? 0, ordering: .relaxed)
+        self.publishLease()
     }
 
     // MARK: Time.

@@ -41,8 +41,7 @@ extension Node {
         // With the permission for final dots comes how they are to be sent.
         let isAlone = self.machine.queue.isAlone(self.identity.node)
         self.shared.hasOthers.store(!isAlone, ordering: .relaxed)
-        self.shared.lapsesAt.store(
-            self.leaseClock.lapsesAt?.nanoseconds ?? 0, ordering: .relaxed)
+        self.publishLease()
     }
 
     private func eachSecond() {

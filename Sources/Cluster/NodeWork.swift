@@ -20,7 +20,8 @@ extension Node {
         guard let work = self.machine.queue.work(id) else { return nil }
         let envelope = work.envelope
         return LeasedDelivery(
-            id: id, attempt: work.attempt, destination: work.destination, sender: envelope.sender,
+            id: id, session: self.machine.session, attempt: work.attempt,
+            destination: work.destination, sender: envelope.sender,
             eightBit: envelope.eightBit, utf8: envelope.utf8, ret: envelope.ret,
             envid: envelope.envid, recipients: work.recipients.map { ($0.index, $0.recipient) },
             originalBytes: work.originalBytes, acceptedAt: work.acceptedAt,
@@ -77,8 +78,9 @@ extension Node {
             Outcome(
                 delivery: outcome.delivery, attempt: outcome.attempt, lines: lines,
                 endsLease: outcome.endsLease))
-        if self.mesh != nil, self.machine.session == .none {
-            // Of a session that is closed: what was delivered is believed all the same.
+        if outcome.session != self.machine.session {
+            // Of a session that is closed: what was delivered is believed all the same. Never under
+            // the one that was opened since: it may have leased the delivery, too.
             self.machine.submitFact(action)
             self.planTurn()
         } else {
@@ -100,10 +102,29 @@ extension Node {
         return limit / count + (place < limit % count ? 1 : 0)
     }
 
-    /// Read on any thread, right before a final dot.
-    var mayFinish: Bool {
-        let lapses = Instant(nanoseconds: self.shared.lapsesAt.load(ordering: .relaxed))
+    /// What a closed session held is given back already.
+    func release(_ deliveries: [LeasedDelivery]) {
+        let own = deliveries.filter { $0.session == self.machine.session }.map(\.id)
+        if !own.isEmpty { self.propose(.release(deliveries: own, reports: []), .nothing) }
+    }
+
+    /// Read on any thread, right before a final dot. The time is of one session only: 1 The session
+    /// that has leased the delivery expires; another is opened, and renewed. 2 The delivery is
+    /// leased to another node. 3 Here the attempt comes to its dot: it must not go (invariant 6).
+    func mayFinish(of session: SessionID) -> Bool {
+        // The time first: with it comes the session that it is of, or a later one.
+        let lapses = Instant(nanoseconds: self.shared.lapsesAt.load(ordering: .acquiring))
+        guard self.shared.renewedSession.load(ordering: .relaxed) == session.raw else {
+            return false
+        }
         return SystemClock.bootTime() + LeaseClock.guardTime <= lapses
+    }
+
+    /// The own session's leases hold as `leaseClock` has it.
+    func publishLease() {
+        self.shared.renewedSession.store(self.machine.session.raw, ordering: .relaxed)
+        self.shared.lapsesAt.store(
+            self.leaseClock.lapsesAt?.nanoseconds ?? 0, ordering: .releasing)
     }
 
     /// Read on any thread; see `LeaseDesk`.

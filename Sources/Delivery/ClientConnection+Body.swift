@@ -154,7 +154,7 @@ extension ClientConnection {
     /// The rest, the dot, and the next transaction's commands, appended to `out`.
     private func finalWrite(_ outgoing: inout OutgoingBody) {
         guard let lease = self.current?.lease else { unreachable("a body without a lease") }
-        guard self.desk.mayFinish(lease.delivery.id) else {
+        guard self.desk.mayFinish(lease.delivery) else {
             self.cut()
             return
         }

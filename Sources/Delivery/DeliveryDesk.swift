@@ -11,12 +11,12 @@ package import SMTP
 /// See `LeaseDesk`, whose functions these are.
 package protocol DeliveryDesk: AnyObject, Sendable {
     func settle(_ outcome: DeliveryOutcome)
-    func release(_ deliveries: [DeliveryID])
+    func release(_ deliveries: [LeasedDelivery])
     func releaseReports(_ reports: [ReportID])
     func suspend(destination: String, reply: Reply)
     func clearSuspension(destination: String)
     func share(of destination: String) -> Int
-    func mayFinish(_ delivery: DeliveryID) -> Bool
+    func mayFinish(_ delivery: LeasedDelivery) -> Bool
     var dotGuard: Duration? { get }
     func readBody(
         of message: Tag, on loop: any EventLoop,

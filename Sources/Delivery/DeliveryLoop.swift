@@ -74,7 +74,7 @@ final class DeliveryLoop: @unchecked Sendable {
 
     func take(_ delivery: LeasedDelivery) {
         guard !self.isStopping else {
-            self.desk.release([delivery.id])
+            self.desk.release([delivery])
             return
         }
         let lease = Lease(delivery)

@@ -86,8 +86,8 @@ extension DeliveryLoop {
         if verdicts.isEmpty && !isLast { return }
         self.desk.settle(
             DeliveryOutcome(
-                delivery: lease.delivery.id, attempt: lease.delivery.attempt, verdicts: verdicts,
-                endsLease: isLast))
+                delivery: lease.delivery.id, session: lease.delivery.session,
+                attempt: lease.delivery.attempt, verdicts: verdicts, endsLease: isLast))
     }
 
     /// One verdict of ours for all recipients of a piece; no host decided.
@@ -148,7 +148,7 @@ extension DeliveryLoop {
             if case .probe(let probe) = piece.work { probe.answer(.unknown) }
             return
         }
-        if self.isLastPiece(of: lease) { self.desk.release([lease.delivery.id]) }
+        if self.isLastPiece(of: lease) { self.desk.release([lease.delivery]) }
     }
 
     /// One piece of the lease fewer, with nothing to say of it.
@@ -175,13 +175,13 @@ extension DeliveryLoop {
             return
         }
         var hasMail = false
-        var unbegun: [DeliveryID] = []
+        var unbegun: [LeasedDelivery] = []
         for piece in pieces {
             switch piece.work {
             case .probe(let probe): probe.answer(.unknown)
             case .mail(let lease):
                 hasMail = true
-                if self.isLastPiece(of: lease) { unbegun.append(lease.delivery.id) }
+                if self.isLastPiece(of: lease) { unbegun.append(lease.delivery) }
             }
         }
         // In this order: what comes back finds its destination at rest.

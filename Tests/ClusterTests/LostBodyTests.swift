@@ -99,7 +99,7 @@ struct LostBodyTests {
         }
         // In flight it still has its attempt; what Delivery does with a lost one is give it back.
         #expect(await node.view.status().queue?.leased == 1)
-        node.desk.release([delivery.id])
+        node.desk.release([delivery])
         await taker.wait { taker.reports.count == 1 }
         let report = try #require(taker.reports.first)
         let verdict = try #require(report.content.lines.first?.verdict)
@@ -152,7 +152,7 @@ struct LostBodyTests {
             node.node.bodyFailed(message, message, error) { continuation.resume(returning: $0) }
         }
         #expect(found == .unavailable)
-        node.desk.release([delivery.id])
+        node.desk.release([delivery])
         await taker.wait { taker.deliveries.count == 2 }
         #expect(taker.reports.isEmpty)
         #expect(await node.view.status().alarms == [])
@@ -183,7 +183,7 @@ struct LostBodyTests {
         await taker.wait { taker.deliveries.count == 2 }
         let tag = delivery.id.message
         #expect(try await Self.read(node, tag, streams: false, on: rig.loop(0)) == .lost)
-        node.desk.release([delivery.id])
+        node.desk.release([delivery])
         await taker.wait { taker.reports.count == 1 }
         #expect(taker.reports.first?.id.message == tag)
         await node.stop()

@@ -263,7 +263,7 @@ struct NodeTests {
         let delivery = try #require(taker.deliveries.first)
         node.desk.settle(
             DeliveryOutcome(
-                delivery: delivery.id, attempt: delivery.attempt,
+                delivery: delivery.id, session: delivery.session, attempt: delivery.attempt,
                 verdicts: [(0, Verdict(.delivered, Reply(250, nil, "ok")))], endsLease: true))
         await node.stop()
         (node, taker) = try await rig.open()
@@ -285,7 +285,7 @@ struct NodeTests {
         let delivery = try #require(taker.deliveries.first)
         node.desk.settle(
             DeliveryOutcome(
-                delivery: delivery.id, attempt: delivery.attempt,
+                delivery: delivery.id, session: delivery.session, attempt: delivery.attempt,
                 verdicts: [(0, Verdict(.failed, Reply(550, EnhancedCode(5, 1, 1), "no")))],
                 endsLease: true))
         await taker.wait { taker.reports.count == 1 }

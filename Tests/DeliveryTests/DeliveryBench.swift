@@ -58,14 +58,16 @@ final class NotingDesk: DeliveryDesk {
     }
 
     func settle(_ outcome: DeliveryOutcome) { self.input.yield(.settled(outcome)) }
-    func release(_ deliveries: [DeliveryID]) { self.input.yield(.released(deliveries)) }
+    func release(_ deliveries: [LeasedDelivery]) {
+        self.input.yield(.released(deliveries.map(\.id)))
+    }
     func releaseReports(_ reports: [ReportID]) { self.input.yield(.releasedReports(reports)) }
     func suspend(destination: String, reply: Reply) {
         self.input.yield(.suspended(destination, reply))
     }
     func clearSuspension(destination: String) { self.input.yield(.cleared(destination)) }
     func share(of destination: String) -> Int { self.rules.withLock { $0.share } }
-    func mayFinish(_ delivery: DeliveryID) -> Bool {
+    func mayFinish(_ delivery: LeasedDelivery) -> Bool {
         self.rules.withLock {
             $0.askedToFinish += 1
             return $0.mayFinish
@@ -186,8 +188,9 @@ struct DeliveryBench {
             ])
         }
         return LeasedDelivery(
-            id: DeliveryID(message: self.tag(number), index: 0), attempt: 1,
-            destination: destination, sender: sender, eightBit: false, utf8: false, ret: nil,
+            id: DeliveryID(message: self.tag(number), index: 0), session: SessionID(raw: 1),
+            attempt: 1, destination: destination, sender: sender, eightBit: false, utf8: false,
+            ret: nil,
             envid: nil,
             recipients: recipients.enumerated().map {
                 (index: UInt16($0.offset), recipient: Recipient(address: $0.element))
