@@ -223,7 +223,11 @@ extension Node {
             self.change(key) { $0.giveUp() }
             self.forget(key)
             self.machine.giveUp(ended.tag)
-            self.refuseVerdict(ended.submission, .noLeader)
+            if ended.report == nil { self.refuseVerdict(ended.submission, .noLeader) }
+            // Tells that the tag is void: copies of the body may be on other disks. Nobody waits
+            // for a report's verdict, but this session holds the lease of the debt.
+            let reports = ended.report.map { [$0] } ?? []
+            self.propose(.release(deliveries: [], reports: reports), .nothing)
         }
     }
 

@@ -107,9 +107,10 @@ package struct NodeMachine: ~Copyable {
         return Tag(session: self.session, sequence: self.nextSequence)
     }
 
-    /// A drawn tag that no command will bear: its number is acknowledged unused.
+    /// A drawn tag that no command will bear: its number is acknowledged unused, with the very next
+    /// command. Until then nobody may delete a body under it.
     package mutating func giveUp(_ tag: Tag) {
-        if tag.session == self.session { self.acknowledgements.add(tag.sequence) }
+        if tag.session == self.session { self.acknowledgements.addUrgent(tag.sequence) }
     }
 
     /// Takes a command of the own session under a tag that was drawn before. It goes to the leader
@@ -127,8 +128,9 @@ package struct NodeMachine: ~Copyable {
         return true
     }
 
-    /// Tells the machine's own OpenSession from an older one that is replayed.
-    private var openNonce: UInt64 = 0
+    /// Tells the machine's own OpenSession from an older one that is replayed. Nil once it has its
+    /// answer: what was sent again is answered again, perhaps behind the end of that session.
+    private var openNonce: UInt64?
     /// What became of the own OpenSession, until it is taken.
     private var opening: CommandResult?
 
@@ -255,6 +257,7 @@ package struct NodeMachine: ~Copyable {
     private mutating func learn(_ logged: LogEntry, _ result: CommandResult) {
         if case .openSession(let open) = logged.command.action {
             guard open.nonce == self.openNonce else { return }
+            self.openNonce = nil
             self.courier.opened()
             self.opening = result
             guard case .sessionOpened(let id) = result, id != self.session else { return }
@@ -410,6 +413,13 @@ private struct Acknowledgements {
     private static let batch = 64
     private var ranges: [ClosedRange<UInt64>] = []
     private var count = 0
+    private var isUrgent = false
+
+    /// Goes with the next command.
+    mutating func addUrgent(_ sequence: UInt64) {
+        self.add(sequence)
+        self.isUrgent = true
+    }
 
     mutating func add(_ sequence: UInt64) {
         self.count += 1
@@ -422,8 +432,9 @@ private struct Acknowledgements {
 
     /// The ranges to send now; empty while few are known.
     mutating func take() -> [ClosedRange<UInt64>] {
-        guard self.count >= Self.batch else { return [] }
+        guard self.count >= Self.batch || self.isUrgent else { return [] }
         self.count = 0
+        self.isUrgent = false
         defer { self.ranges.removeAll(keepingCapacity: true) }
         return self.ranges
     }
