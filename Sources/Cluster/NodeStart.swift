@@ -330,12 +330,14 @@ extension Node {
         }
     }
 
+    /// A node without a share of any destination's connections gets no leases: it would keep them
+    /// for ever.
     private func openSession(replayed: Bool = true) {
         if self.phase == .starting { self.phase = .opening }
         let open = OpenSession(
             node: self.identity.node, incarnation: self.identity.incarnation,
             boot: self.boot, nonce: Secrets.randomWord(), credit: self.credit,
-            replayed: replayed, delivers: self.delivers)
+            replayed: replayed, delivers: self.delivers && self.shareOfDestination > 0)
         self.machine.openSession(open)
         self.planTurn()
     }
