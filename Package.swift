@@ -124,6 +124,7 @@ let package = Package(
         tests("SpoolTests", ["Primitives", "Spool", "Explorer"]),
         tests("RaftTests", ["Primitives", "Raft", "Explorer"]),
         tests("SimulatorTests", ["Primitives", "Raft", "Simulator"]),
+        tests("NodeSimulatorTests", ["NodeSimulator"]),
         tests("MailQueueTests", ["Primitives", "SMTP", "Spool", "MailQueue"]),
         tests("StorageTests", ["Primitives", "Raft", "Spool", "Storage"]),
         tests("OpenSSLTests", ["Primitives", "OpenSSL"]),
@@ -159,6 +160,10 @@ let package = Package(
         tests("TidyTests", ["TidyRules"]),
         library("Simulator", ["Primitives", "Raft"], path: "Tests/Simulator"),
         library(
+            "NodeSimulator",
+            ["Primitives", "SMTP", "Raft", "Spool", "MailQueue", "Cluster"],
+            path: "Tests/NodeSimulator"),
+        library(
             "PeerFuzz", ["Primitives", "Raft", "Spool", "Cluster", nio], path: "Tests/PeerFuzz"),
         library(
             "Explorer", ["Primitives", "Raft", "SMTP", "Spool", "MailQueue"],
@@ -168,6 +173,7 @@ let package = Package(
         tool("queuebench", ["Primitives", "SMTP", "Spool", "MailQueue", "Storage"]),
         tool("raftbench", ["Primitives", "Raft"]),
         tool("simulate", ["Primitives", "Raft", "Simulator"]),
+        tool("simulate-node", ["NodeSimulator"]),
         tool("planted", ["Primitives"]),
         tool("explore", ["Primitives", "Raft", "Explorer"]),
         tool("fuzz", ["Primitives", "Raft", "PeerFuzz"]),

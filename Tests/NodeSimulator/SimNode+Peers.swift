@@ -1,0 +1,353 @@
+// SimNode+Peers.swift - what peers say is taken, what is for them is sent; bodies on their way.
+//
+// Like      NodePeers, NodeBodies, NodeHolding, BodySender.
+
+import Cluster
+import MailQueue
+import Primitives
+import Raft
+import SMTP
+import Spool
+
+extension SimNode {
+    // MARK: Links.
+
+    func linkUp(_ peer: Int, _ kind: SimLinkKind) {
+        switch kind {
+        case .control:
+            self.hasControl[peer] = true
+            self.machine.commandsMayBeLost()
+        case .bulk:
+            self.hasBulk[peer] = true
+            let holder = self.holder(of: peer)
+            let now = self.clock
+            for tag in self.placings.map(\.tag) {
+                self.change(tag) { $0.joined(holder, now: now) }
+            }
+        }
+        self.isTurnPlanned = true
+    }
+
+    func linkDown(_ peer: Int, _ kind: SimLinkKind) {
+        switch kind {
+        case .control:
+            self.hasControl[peer] = false
+            self.machine.linkBroke(to: self.ids[peer])
+        case .bulk:
+            self.hasBulk[peer] = false
+            let holder = self.holder(of: peer)
+            let now = self.clock
+            for tag in self.placings.map(\.tag) {
+                self.change(tag) { $0.lost(holder, .link, now: now) }
+            }
+            self.incoming.removeAll { $0.from == peer }
+            for fetch in self.fetches.filter({ $0.from == peer }) {
+                self.fetchFailed(fetch.number)
+            }
+        }
+        self.isTurnPlanned = true
+    }
+
+    @discardableResult
+    func send(_ load: SimLoad, _ kind: SimLinkKind, to peer: Int) -> Bool {
+        self.world.network.send(load, kind, from: self.place, to: peer)
+    }
+
+    func send(_ message: Message) {
+        guard let peer = self.ids.firstIndex(of: message.to) else { return }
+        var writer = ByteWriter(capacity: 256)
+        message.encode(into: &writer)
+        self.send(.agreement(writer.bytes), .control, to: peer)
+    }
+
+    func sendPosts() {
+        self.machine.takePosts(&self.posts)
+        for post in self.posts { self.send(post) }
+        self.posts.removeAll(keepingCapacity: true)
+    }
+
+    private func send(_ post: Post) {
+        if case .renewed(_, let session, let sentAt) = post, post.to == self.id {
+            self.renewed(session, sentAt)
+            return
+        }
+        guard let peer = self.ids.firstIndex(of: post.to) else { return }
+        let load: SimLoad =
+            switch post {
+            case .forward(_, let command): .forward(command)
+            case .declined: .declined
+            case .renew(_, let session, let sentAt): .renew(session, sentAt: sentAt)
+            case .renewed(_, let session, let sentAt): .renewed(session, sentAt: sentAt)
+            }
+        if !self.send(load, .control, to: peer) { self.machine.commandsMayBeLost() }
+    }
+
+    private func renewed(_ session: SessionID, _ sentAt: Int64) {
+        guard session == self.machine.session else { return }
+        self.leaseClock.renewed(sentAt: Instant(nanoseconds: sentAt))
+    }
+
+    func receive(_ load: SimLoad, _ kind: SimLinkKind, from peer: Int) {
+        do {
+            try self.take(load, from: peer)
+        } catch {
+            self.world.fail(4, "\(self.name) refuses what n\(peer) says: \(error)")
+        }
+        self.isTurnPlanned = true
+    }
+
+    private func take(_ load: SimLoad, from peer: Int) throws(NodeMachine.PeerError) {
+        switch load {
+        case .agreement(let bytes): try self.machine.step(bytes)
+        case .forward(let command):
+            try self.machine.receiveCommand(command, from: self.ids[peer], at: self.clocks)
+        case .declined: self.machine.commandsMayBeLost()
+        case .renew(let session, let sentAt):
+            self.machine.receiveRenewal(
+                session, sentAt: sentAt, from: self.ids[peer], self.clock)
+        case .renewed(let session, let sentAt): self.renewed(session, sentAt)
+        case .bodyWhole(let tag, let body): self.hold(tag, body, peer)
+        case .bodyOpen(let number):
+            self.incoming.append(Incoming(from: peer, number: number))
+        case .bodyChunk(let number, let ordinal): self.chunk(number, ordinal, peer)
+        case .bodyEnd(let number, let tag, let body, let chunks):
+            self.end(number, tag, body, chunks, peer)
+        case .bodyStored(let tag):
+            let holder = self.holder(of: peer)
+            self.change(tag) { $0.confirmed(holder) }
+        case .bodyRefused(let tag): self.refused(tag, peer)
+        case .streamRefused: break
+        case .fetchBody(let number, let tag): self.serve(number, tag, peer)
+        case .fetched(let number, let body): self.fetched(number, body)
+        case .fetchFailed(let number): self.fetchFailed(number)
+        }
+    }
+
+    // MARK: Accepting.
+
+    /// A complete message of a client, or a report.
+    func enqueue(_ submission: SimSubmission, report: ReportID? = nil) {
+        guard self.phase == .ready, let tag = self.machine.drawTag() else {
+            if report == nil { self.decide(submission, nil) }
+            return
+        }
+        let position = self.disk.append(.body(tag, submission.body))
+        let bytes = submission.body.contentBytes
+        let message = Enqueue(
+            envelope: submission.envelope, destinations: submission.destinations,
+            receipt: BodyReceipt(
+                originalBytes: bytes, storedBytes: bytes, digest: submission.body.digest,
+                holders: [self.holder]),
+            acceptedAt: self.wall, receivedFrom: "")
+        self.placeBody(submission, tag, message, position, report)
+    }
+
+    private func placeBody(
+        _ submission: SimSubmission, _ tag: Tag, _ enqueue: Enqueue, _ position: UInt64,
+        _ report: ReportID?
+    ) {
+        let now = self.clock
+        let peers = self.ids.indices.filter { $0 != self.place }.map { place in
+            BodyPeer(holder: self.holder(of: place), isUp: self.hasBulk[place])
+        }
+        let copies = Int(max(1, self.machine.queue.settings.copies))
+        var placing = Placing(
+            tag: tag,
+            placement: BodyPlacement(
+                copies: copies, own: self.holder,
+                candidates: BodyCandidates.order(peers, own: self.holder, stream: tag.sequence)),
+            submission: submission, enqueue: enqueue, report: report, body: submission.body,
+            chunks: submission.body.contentBytes > 64_000
+                ? UInt32(submission.body.contentBytes / 64_000) : 0, since: now)
+        let actions = placing.placement.start(now: now) + placing.placement.ended(now: now)
+        self.placings.append(placing)
+        self.bodyWaits.append(BodyWait(position: position, whose: .own(tag)))
+        self.sync()
+        self.carryOut(actions, tag)
+    }
+
+    private func carryOut(_ actions: [BodyPlacement.Action], _ tag: Tag) {
+        for action in actions {
+            switch action {
+            case .stream(let holder, _): self.sendBody(tag, to: self.place(of: holder))
+            case .abandon, .short: continue
+            case .placed(let holders): self.placed(tag, holders)
+            }
+        }
+    }
+
+    private func change(_ tag: Tag, _ body: (inout BodyPlacement) -> [BodyPlacement.Action]) {
+        guard let at = self.placings.firstIndex(where: { $0.tag == tag }) else { return }
+        let actions = body(&self.placings[at].placement)
+        self.carryOut(actions, tag)
+    }
+
+    private func placed(_ tag: Tag, _ holders: [Holder]) {
+        guard let at = self.placings.firstIndex(where: { $0.tag == tag }) else { return }
+        var placing = self.placings.remove(at: at)
+        placing.enqueue.receipt.holders = holders
+        if let report = placing.report {
+            self.propose(tag, .report(of: report, message: placing.enqueue), .nothing)
+        } else {
+            self.propose(
+                tag, .enqueue(placing.enqueue), .submission(placing.submission, tag))
+        }
+    }
+
+    private func sendBody(_ tag: Tag, to peer: Int) {
+        guard let placing = self.placings.first(where: { $0.tag == tag }) else { return }
+        guard placing.chunks > 0 else {
+            if !self.send(.bodyWhole(tag, placing.body), .bulk, to: peer) {
+                self.refused(tag, peer)
+            }
+            return
+        }
+        self.nextStream += 1
+        let number = self.nextStream
+        self.send(.bodyOpen(number), .bulk, to: peer)
+        for chunk in 0..<placing.chunks { self.send(.bodyChunk(number, chunk), .bulk, to: peer) }
+        self.send(
+            .bodyEnd(number, tag, placing.body, chunks: placing.chunks), .bulk, to: peer)
+    }
+
+    private func refused(_ tag: Tag, _ peer: Int) {
+        let holder = self.holder(of: peer)
+        self.world.after(0, on: self) {
+            self.change(tag) { $0.refused(holder, now: self.clock) }
+        }
+    }
+
+    func endPlacings() {
+        let all = self.placings
+        self.placings = []
+        for placing in all where placing.report == nil { self.decide(placing.submission, nil) }
+    }
+
+    func bodiesDurable() {
+        while let first = self.bodyWaits.first, first.position <= self.disk.durable {
+            self.bodyWaits.removeFirst()
+            switch first.whose {
+            case .own(let tag):
+                let holder = self.holder
+                self.change(tag) { $0.confirmed(holder) }
+            case .peer(let peer, let tag):
+                self.world.truth.confirms(tag, by: self)
+                self.send(.bodyStored(tag), .bulk, to: peer)
+            }
+        }
+    }
+
+    func tickBodies() {
+        let now = self.clock
+        for placing in self.placings {
+            if let wake = placing.placement.wake, wake <= now {
+                self.change(placing.tag) { $0.tick(now: now) }
+            }
+        }
+        for placing in self.placings
+        where now - placing.since >= self.world.scenario.commitTimeout {
+            self.placings.removeAll { $0.tag == placing.tag }
+            self.machine.giveUp(placing.tag)
+            if placing.report == nil { self.decide(placing.submission, nil) }
+            let reports = placing.report.map { [$0] } ?? []
+            self.propose(.release(deliveries: [], reports: reports), .nothing)
+        }
+    }
+
+    // MARK: Holding.
+
+    private func standing(of tag: Tag, _ peer: Int) -> PeerSession {
+        if self.machine.queue.session(of: "n\(peer)") == tag.session { return .ofPeer }
+        return tag.session.raw > self.machine.applied.index ? .unknown : .foreign
+    }
+
+    private func hold(_ tag: Tag, _ body: SimBody, _ peer: Int) {
+        guard !self.isLowOnDisk, self.standing(of: tag, peer) != .foreign else {
+            self.send(.bodyRefused(tag), .bulk, to: peer)
+            return
+        }
+        self.confirm(tag, body, peer)
+    }
+
+    private func confirm(_ tag: Tag, _ body: SimBody, _ peer: Int) {
+        let position = self.disk.append(.body(tag, body))
+        self.bodyWaits.append(BodyWait(position: position, whose: .peer(peer, tag)))
+        self.sync()
+    }
+
+    private func incomingPlace(_ number: UInt64, _ peer: Int) -> Int? {
+        self.incoming.firstIndex { $0.from == peer && $0.number == number }
+    }
+
+    private func chunk(_ number: UInt64, _ ordinal: UInt32, _ peer: Int) {
+        guard let at = self.incomingPlace(number, peer) else { return }
+        guard case .append = self.incoming[at].holding.chunk(ordinal, blocks: 1) else {
+            self.incoming.remove(at: at)
+            return
+        }
+        self.incoming[at].chunks += 1
+    }
+
+    private func end(
+        _ number: UInt64, _ tag: Tag, _ body: SimBody, _ chunks: UInt32, _ peer: Int
+    ) {
+        guard let at = self.incomingPlace(number, peer) else { return }
+        let header = BodyHeader(
+            stream: number, tag: tag, digest: body.digest, contentBytes: body.contentBytes,
+            headBytes: 0, blockCount: chunks, chunkCount: self.incoming[at].chunks)
+        let action = self.incoming[at].holding.end(
+            header, blocks: 0, session: self.standing(of: tag, peer))
+        self.incoming.remove(at: at)
+        guard case .finish = action, !self.isLowOnDisk else {
+            self.send(.bodyRefused(tag), .bulk, to: peer)
+            return
+        }
+        self.confirm(tag, body, peer)
+    }
+
+    // MARK: Fetching.
+
+    /// The body of a message, from the own disk or a holder's; nil: not now.
+    func readBody(_ tag: Tag, _ answer: @escaping (SimBody?) -> Void) {
+        guard let holders = self.machine.queue.holders(of: tag) else { return answer(nil) }
+        if holders.contains(self.holder) {
+            let body = self.disk.body(tag)
+            self.world.check(1, body != nil, "\(self.name) holds \(tag.text) and cannot read it")
+            return answer(body)
+        }
+        self.world.counters[.fetches] += 1
+        self.fetch(tag, holders.map { self.place(of: $0) }, answer)
+    }
+
+    private func fetch(_ tag: Tag, _ of: [Int], _ answer: @escaping (SimBody?) -> Void) {
+        let reachable = of.filter { $0 != self.place && self.hasBulk[$0] }
+        guard let first = reachable.first else { return answer(nil) }
+        self.nextFetch += 1
+        self.fetches.append(
+            Fetch(
+                number: self.nextFetch, tag: tag, from: first, rest: Array(reachable.dropFirst()),
+                answer: answer))
+        if !self.send(.fetchBody(self.nextFetch, tag), .bulk, to: first) {
+            self.fetchFailed(self.nextFetch)
+        }
+    }
+
+    private func serve(_ number: UInt64, _ tag: Tag, _ peer: Int) {
+        if let body = self.disk.body(tag) {
+            self.send(.fetched(number, body), .bulk, to: peer)
+        } else {
+            self.send(.fetchFailed(number), .bulk, to: peer)
+        }
+    }
+
+    private func fetched(_ number: UInt64, _ body: SimBody) {
+        guard let at = self.fetches.firstIndex(where: { $0.number == number }) else { return }
+        self.fetches.remove(at: at).answer(body)
+    }
+
+    func fetchFailed(_ number: UInt64) {
+        guard let at = self.fetches.firstIndex(where: { $0.number == number }) else { return }
+        let fetch = self.fetches.remove(at: at)
+        self.fetch(fetch.tag, fetch.rest, fetch.answer)
+    }
+}

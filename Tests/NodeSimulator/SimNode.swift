@@ -1,0 +1,316 @@
+// SimNode.swift - one node: its disk for ever, and at most one process around a NodeMachine.
+//
+// Like      Sources/Cluster/Node*.swift, function by function: Node, NodeStart, NodeCommit (here
+//           SimNode+Turn), NodePeers, NodeBodies, NodeHolding, NodeWork, NodeUpkeep. Event loop,
+//           Storage and mesh are the world's; the machines are the product's.
+// See       Docs/Simulator.md.
+
+import Cluster
+import MailQueue
+import Primitives
+import Raft
+import Spool
+
+final class SimNode {
+    enum Phase: Equatable { case starting, opening, ready }
+
+    /// Who is to be told a result.
+    enum Purpose {
+        case submission(SimSubmission, Tag)
+        case givenUp(Tag)
+        case answer((CommandResult) -> Void)
+        case nothing
+    }
+    struct Waiter {
+        var number: UInt64
+        var proposedAt: Instant
+        var purpose: Purpose
+    }
+    struct Store {
+        var ticket: UInt64
+        var position: UInt64
+    }
+    struct Placing {
+        var tag: Tag
+        var placement: BodyPlacement
+        var submission: SimSubmission
+        var enqueue: Enqueue
+        var report: ReportID?
+        var body: SimBody
+        var chunks: UInt32
+        var since: Instant
+    }
+    enum Whose {
+        case own(Tag)
+        case peer(Int, Tag)
+    }
+    struct BodyWait {
+        var position: UInt64
+        var whose: Whose
+    }
+    struct Incoming {
+        var from: Int
+        var number: UInt64
+        var holding = BodyHolding()
+        var chunks: UInt32 = 0
+    }
+    struct Fetch {
+        var number: UInt64
+        var tag: Tag
+        var from: Int
+        var rest: [Int]
+        var answer: (SimBody?) -> Void
+    }
+
+    unowned let world: SimWorld
+    let place: Int
+    let ids: [MemberID]
+    let name: NodeName
+    let disk: SimDisk
+    /// Parts in a million by which the clock is too fast.
+    let drift: Int64
+
+    // MARK: The process.
+
+    /// Counts processes.
+    private(set) var epoch: UInt32 = 0
+    private(set) var isRunning = false
+    private(set) var isPaused = false
+    var pausedAt: Int64 = 0
+    /// The longest pause of this process that began at or after this, for invariant 6.
+    var longestPause: (began: Int64, nanos: Int64) = (0, 0)
+    private var held: [() -> Void] = []
+    private var clockBase: Int64 = 0
+
+    var machine: NodeMachine
+    var phase = Phase.starting
+    var boot: BootNumber = 0
+    var isReopening = false
+    var leaderlessSince: Instant?
+    var dutiesDoneIn: UInt64 = 0
+    var isTurning = false
+    var isTurnPlanned = false
+    var actions: [Replica.Action] = []
+    var posts: [Post] = []
+    var effects: [Effect] = []
+    /// Ascending.
+    var waiters: [Waiter] = []
+    var stores: [Store] = []
+    var placings: [Placing] = []
+    var bodyWaits: [BodyWait] = []
+    var incoming: [Incoming] = []
+    var nextStream: UInt64 = 0
+    var fetches: [Fetch] = []
+    var nextFetch: UInt64 = 0
+    /// By place: the links that are up.
+    var hasControl: [Bool]
+    var hasBulk: [Bool]
+    var leaseClock = LeaseClock()
+    var isSyncing = false
+    var checkpointIndex: UInt64 = 0
+    var checkpointedAt = Instant.zero
+    var isCheckpointing = false
+    /// New bodies of others are refused.
+    var isLowOnDisk = false
+    var wake: UInt64 = 0
+    let courierOut: SimDelivery
+    var dice: Generator
+
+    init(place: Int, ids: [MemberID], world: SimWorld) {
+        self.place = place
+        self.ids = ids
+        self.world = world
+        self.name = "n\(place)"
+        self.disk = SimDisk(segmentRecords: world.scenario.segmentRecords)
+        self.drift = world.draw(-40_000, 40_000)
+        self.hasControl = ids.map { _ in false }
+        self.hasBulk = ids.map { _ in false }
+        self.dice = Generator(seed: world.dice.next())
+        self.machine = NodeMachine(
+            queue: MailQueue(), options: Options(id: ids[place]),
+            start: Start(configuration: Configuration(voters: ids)), known: [],
+            clock: QueueClock(last: .zero, stopped: .zero, now: .zero), random: 0)
+        self.courierOut = SimDelivery()
+        self.courierOut.node = self
+    }
+
+    var id: MemberID { self.ids[self.place] }
+    var holder: Holder { Holder(node: self.name, incarnation: self.id) }
+    func holder(of place: Int) -> Holder {
+        Holder(node: "n\(place)", incarnation: self.ids[place])
+    }
+    func place(of holder: Holder) -> Int {
+        self.ids.firstIndex(of: holder.incarnation) ?? self.place
+    }
+
+    /// CLOCK_BOOTTIME here.
+    var clock: Instant {
+        let passed = self.world.now
+        return Instant(
+            nanoseconds: self.clockBase + passed + passed / 1_000_000 * self.drift)
+    }
+    var wall: WallTime {
+        WallTime(milliseconds: 1_700_000_000_000 + self.world.now / SimWorld.millisecond)
+    }
+    var clocks: Clocks { Clocks(now: self.clock, wall: self.wall) }
+
+    // MARK: Life.
+
+    /// Something happens to the process `epoch`: at once, when it goes on, or never.
+    func happen(_ epoch: UInt32, _ body: @escaping () -> Void) {
+        guard self.isRunning, self.epoch == epoch else { return }
+        guard !self.isPaused else {
+            self.held.append(body)
+            return
+        }
+        body()
+        self.afterEvent()
+    }
+
+    private func afterEvent() {
+        guard self.isTurnPlanned, self.isRunning else { return }
+        self.isTurnPlanned = false
+        let lazy = self.world.scenario.lazyPermille
+        if lazy > 0, self.world.chance(lazy) {
+            self.world.after(self.world.draw(0, 3 * SimWorld.millisecond), on: self) {
+                self.isTurnPlanned = true
+            }
+        } else {
+            self.turn()
+        }
+    }
+
+    func start() {
+        guard !self.isRunning else { return }
+        self.epoch += 1
+        self.isRunning = true
+        self.world.counters[.starts] += 1
+        self.clockBase = self.world.draw(0, 1000) * SimWorld.second
+        self.reset()
+        self.disk.recovered()
+        self.disk.boot += 1
+        self.boot = self.disk.boot
+        self.restore()
+        self.world.note("\(self.name) starts, boot \(self.boot), at \(self.machine.applied.index)")
+        self.every(20 * SimWorld.millisecond) { self.peerTick() }
+        self.every(LeaseClock.renewal.inNanoseconds) { self.renew() }
+        self.every(SimWorld.second) { self.eachSecond() }
+    }
+
+    private func every(_ nanos: Int64, _ body: @escaping () -> Void) {
+        self.world.after(nanos, on: self) {
+            body()
+            self.every(nanos, body)
+        }
+    }
+
+    private func reset() {
+        self.phase = .starting
+        self.isReopening = false
+        self.leaderlessSince = nil
+        self.dutiesDoneIn = 0
+        self.isTurning = false
+        self.isTurnPlanned = false
+        self.waiters = []
+        self.stores = []
+        self.placings = []
+        self.bodyWaits = []
+        self.incoming = []
+        self.fetches = []
+        self.hasControl = self.ids.map { _ in false }
+        self.hasBulk = self.ids.map { _ in false }
+        self.leaseClock = LeaseClock()
+        self.isSyncing = false
+        self.isCheckpointing = false
+        self.isLowOnDisk = false
+        self.courierOut.reset()
+    }
+
+    /// The machine of what is on the disk; see NodeStart's `Restored`.
+    private func restore() {
+        var queue = MailQueue()
+        let checkpoint = self.disk.checkpoint
+        var known: [LogEntry] = []
+        let start: Start
+        do {
+            if let checkpoint {
+                queue = try MailQueue(restoring: checkpoint.meta)
+                let keys = checkpoint.rows.keys.sorted { $0.lexicographicallyPrecedes($1) }
+                for key in keys { try queue.restore(key: key, row: checkpoint.rows[key] ?? []) }
+                try queue.finishRestoring()
+            }
+            var replay = LogReplay(applied: checkpoint?.position ?? .zero)
+            self.disk.forEachRecord { record in
+                switch record {
+                case .entry(let entry): replay.take(entry)
+                case .hardState(let state): replay.take(state)
+                case .body: break
+                }
+            }
+            start = try replay.start(configuration: Configuration(voters: self.ids))
+            for entry in start.entries where entry.kind == .normal && !entry.data.isEmpty {
+                known.append(
+                    try LogEntry(index: entry.index, term: entry.term, bytes: entry.data))
+            }
+        } catch {
+            self.world.fail(7, "\(self.name) cannot start: \(error)")
+            return
+        }
+        self.world.truth.restarts(self, start)
+        let newest = known.last.map { ($0.stamp, $0.wall) }
+        let last = max(queue.time, newest?.0 ?? checkpoint?.stamp ?? .zero)
+        let stopped = (newest?.1 ?? checkpoint?.wall).map { self.wall - $0 } ?? .zero
+        var options = Options(id: self.id)
+        options.appendBytesMax = 64 << 10
+        self.machine = NodeMachine(
+            queue: queue, options: options, start: start, known: known,
+            clock: QueueClock(last: last, stopped: stopped, now: self.clock),
+            random: self.dice.next())
+        self.checkpointIndex = self.machine.applied.index
+        self.checkpointedAt = self.clock
+        self.world.truth.compare(self)
+    }
+
+    /// The process ends; what was not synced is there or not.
+    func end(isPower: Bool) {
+        guard self.isRunning else { return }
+        self.isRunning = false
+        self.isPaused = false
+        self.held = []
+        self.epoch += 1
+        let unsynced = self.disk.unsynced
+        var keeps = unsynced
+        // What a process has written is the kernel's; part of it may have waited in the process.
+        if unsynced > 0, isPower || self.world.chance(300) {
+            keeps = Int(self.world.draw(0, Int64(unsynced)))
+            self.world.counters[.torn] += 1
+        }
+        self.disk.crash(keeps: keeps)
+        for waiter in self.waiters { self.cut(waiter.purpose) }
+        for placing in self.placings { placing.submission.client?.wasCut(placing.submission) }
+        self.courierOut.processEnded()
+        self.world.network.ended(self.place)
+        self.world.truth.crashed(self)
+    }
+
+    private func cut(_ purpose: Purpose) {
+        if case .submission(let submission, _) = purpose { submission.client?.wasCut(submission) }
+    }
+
+    func pause(_ nanos: Int64) {
+        guard self.isRunning, !self.isPaused else { return }
+        self.isPaused = true
+        self.pausedAt = self.world.now
+        self.world.note("\(self.name) stands still for \(nanos / SimWorld.millisecond) ms")
+        let epoch = self.epoch
+        self.world.after(nanos) {
+            guard self.epoch == epoch, self.isPaused else { return }
+            self.isPaused = false
+            self.courierOut.pauses.append((self.pausedAt, self.world.now))
+            self.world.note("\(self.name) goes on")
+            let all = self.held
+            self.held = []
+            for one in all { self.happen(epoch, one) }
+        }
+    }
+}

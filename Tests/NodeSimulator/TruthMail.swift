@@ -1,0 +1,65 @@
+// TruthMail.swift - final dots in flight, and what has come to the servers of others.
+//
+// See       invariants 6 (two nodes never at once), 11 (connections to one destination).
+
+import Cluster
+import MailQueue
+import Primitives
+
+extension Truth {
+    /// A node writes the final dot of a delivery; it is under way until it arrives, or until then.
+    ///
+    /// - Parameter isExcused: the process stood still for more than G between check and write.
+    func dotWritten(_ id: DeliveryID, by node: SimNode, until: Int64, isExcused: Bool) {
+        self.dots.removeAll { $0.until <= self.world.now }
+        self.world.note("\(node.name) writes the dot of \(id.message.text).\(id.index)")
+        if let other = self.dots.first(where: { $0.delivery == id && $0.node != node.place }) {
+            self.world.check(
+                6, isExcused,
+                "\(node.name) and n\(other.node) send \(id.message.text).\(id.index) at once")
+        }
+        // Excused is also what meets a dot that was written too late.
+        if !isExcused { self.dots.append((id, node.place, until)) }
+    }
+
+    func dotGone(_ id: DeliveryID, of node: SimNode) {
+        if let at = self.dots.firstIndex(where: { $0.delivery == id && $0.node == node.place }) {
+            self.dots.remove(at: at)
+        }
+    }
+
+    /// A server has stored the message for these recipients.
+    func arrived(_ tag: Tag, _ recipients: [UInt16], isSaid: Bool, _ node: SimNode) {
+        self.world.counters[.arrivals] += 1
+        self.world.hash.add(tag.sequence << 16 | tag.session.raw)
+        guard let place = self.places[tag] else {
+            return self.world.fail(1, "\(tag.text) is delivered and was never taken")
+        }
+        self.world.note("\(tag.text) has come from \(node.name)")
+        for index in recipients where Int(index) < self.mail[place].recipients.count {
+            self.mail[place].recipients[Int(index)].arrivals += 1
+            if !isSaid { self.mail[place].recipients[Int(index)].unsaid += 1 }
+        }
+    }
+
+    // MARK: Connections.
+
+    func connectionBegan(_ destination: String) {
+        let limit = self.world.scenario.connectionsPerDestination
+        guard let at = self.connections.firstIndex(where: { $0.destination == destination })
+        else {
+            self.connections.append((destination, 1))
+            return
+        }
+        self.connections[at].count += 1
+        self.world.check(
+            11, self.connections[at].count <= limit,
+            "\(self.connections[at].count) connections to \(destination)")
+    }
+
+    func connectionEnded(_ destination: String) {
+        guard let at = self.connections.firstIndex(where: { $0.destination == destination })
+        else { return }
+        self.connections[at].count -= 1
+    }
+}
