@@ -81,7 +81,7 @@ extension Node {
             self.snapshotAnswered(id, verdict, taken, holder)
         case .raft, .forward, .forwardRefused, .renew, .renewed, .founding, .standing, .bodyOpen,
             .bodyChunk, .bodyEnd, .bodyWhole, .bodyStored, .bodyRefused, .bodyAbandoned,
-            .fetchBody, .fetchedHead, .fetchedPiece, .fetchFailed:
+            .fetchBody, .fetchMore, .fetchEnded, .fetchedHead, .fetchedPiece, .fetchFailed:
             return
         }
     }

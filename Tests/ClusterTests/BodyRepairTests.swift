@@ -137,7 +137,7 @@ struct BodyRepairTests {
         try await rig.wait {
             for member in rig.members {
                 member.running.desk.release(
-                    member.taker.deliveries.filter { $0.id.message == tag }.map(\.id))
+                    member.taker.deliveries.filter { $0.id.message == tag })
             }
             return rig.members.contains { $0.taker.reports.contains { $0.id.message == tag } }
         }
@@ -181,7 +181,8 @@ struct BodyRepairTests {
                     settled.insert(delivery.id)
                     member.running.desk.settle(
                         DeliveryOutcome(
-                            delivery: delivery.id, attempt: delivery.attempt,
+                            delivery: delivery.id, session: delivery.session,
+                            attempt: delivery.attempt,
                             verdicts: [(0, Verdict(.delivered, Reply(250, nil, "ok")))],
                             endsLease: true))
                 }

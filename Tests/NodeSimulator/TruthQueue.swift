@@ -66,7 +66,7 @@ extension Truth {
         case .cancel(let tag): return origin + "cancel \(tag.text)"
         case .admin(let admin): return origin + "admin \(admin.verb)"
         case .closeSession, .suspend, .clearSuspension, .waiveReport, .expire, .bodyLost, .tick,
-            .settings, .drain, .replicaAdded, .replicasLost, .removeNode:
+            .settings, .drain, .replicaAdded, .replicasLost, .removeNode, .admit, .wish:
             return origin + String("\(command.action)".prefix(60))
         }
     }
@@ -84,7 +84,7 @@ extension Truth {
                 deliveries.map(\.message) + reports.map(\.message)
             case .openSession, .closeSession, .expireSession, .enqueue, .grant, .suspend,
                 .clearSuspension, .tick, .settings, .drain, .replicaAdded, .replicasLost,
-                .removeNode:
+                .removeNode, .admit, .wish:
                 []
             }
         var once: [Tag] = []
@@ -164,7 +164,7 @@ extension Truth {
             self.arrive(tag, message, isReport: true, isDoubleBounce: isDouble)
         case .admin, .closeSession, .expireSession, .outcome, .release, .grant, .suspend,
             .clearSuspension, .cancel, .waiveReport, .expire, .bodyLost, .tick, .settings, .drain,
-            .replicaAdded, .replicasLost, .removeNode:
+            .replicaAdded, .replicasLost, .removeNode, .admit, .wish:
             return
         }
     }
@@ -301,7 +301,7 @@ extension Truth {
                 5, change == (failed ? 1 : 0), "\(tag) owes \(change) by \(command.action)")
         case .openSession, .closeSession, .expireSession, .enqueue, .grant, .suspend,
             .clearSuspension, .tick, .settings, .drain, .replicaAdded, .replicasLost,
-            .removeNode:
+            .removeNode, .admit, .wish:
             return
         }
     }

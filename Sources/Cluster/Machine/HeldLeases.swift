@@ -55,7 +55,7 @@ struct HeldLeases {
             self.reports.removeAll { $0 == report }
         case .openSession, .closeSession, .expireSession, .enqueue, .outcome, .grant, .suspend,
             .clearSuspension, .cancel, .admin, .expire, .bodyLost, .tick, .settings, .drain,
-            .replicaAdded, .replicasLost, .removeNode:
+            .replicaAdded, .replicasLost, .removeNode, .admit, .wish:
             return
         }
     }
