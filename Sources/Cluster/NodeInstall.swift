@@ -93,8 +93,12 @@ extension Node {
             self.sink.preparedAt = now
             return self.answer(offer.id, .ready, offer.totalBytes, to: holder)
         }
+        guard offer.position.index > raft.commit else {
+            // It was installed, and the leader has not heard of that: its core is told.
+            return self.answer(offer.id, .ready, offer.totalBytes, to: holder)
+        }
         guard self.phase != .stopping, self.phase != .stopped, raft.leader == holder.incarnation,
-            offer.position.index > raft.commit, self.sink.installing == nil, !self.sink.isPlacing
+            self.sink.installing == nil, !self.sink.isPlacing
         else { return self.answer(offer.id, .refused, 0, to: holder) }
         if let receiving = self.sink.receiving, receiving.holder == holder,
             receiving.offer == offer

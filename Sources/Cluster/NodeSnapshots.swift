@@ -78,8 +78,11 @@ struct SnapshotSource {
     var sendings: [SnapshotSending] = []
     /// Members of which the core is told then that they have got nothing.
     var failures: [(member: MemberID, at: Instant)] = []
-    /// Sent and installed, since the start of the process.
+    /// Sent and installed, and refused or failed, since the start of the process.
     var sentCount: UInt64 = 0
+    var refusedCount: UInt64 = 0
+    /// Who has not taken one, and why, as it was logged last.
+    var said: (Holder, StaticLabel)?
 
     func place(_ holder: Holder) -> Int? { self.sendings.firstIndex { $0.holder == holder } }
 }
@@ -94,6 +97,7 @@ extension Node {
             self.source.sendings = []
             self.source.failures = []
         }
+        self.forgetInstalled()
         for sending in self.source.sendings
         where now - sending.heardAt >= self.snapshotLimits.silence {
             self.sendingFailed(sending.holder, now, "silent")
@@ -108,6 +112,21 @@ extension Node {
             self.releaseExport()
         }
         self.tickInstall(now)
+    }
+
+    /// Members of which the core knows that they have got so far.
+    private func forgetInstalled() {
+        let raft = self.machine.replica.raft
+        guard raft.role == .leader else { return }
+        for sending in self.source.sendings {
+            let place = raft.membership.place(of: sending.holder.incarnation)
+            let progress = place.map { raft.membership.peers[$0].progress }
+            if progress?.state == .snapshot { continue }
+            if let progress, progress.match >= self.source.position.index {
+                self.source.sentCount += 1
+            }
+            self.source.sendings.removeAll { $0.holder == sending.holder }
+        }
     }
 
     private func releaseExport() {
@@ -221,7 +240,9 @@ extension Node {
         guard let place = self.source.place(holder) else { return }
         self.source.sendings.remove(at: place)
         self.notSent(holder.incarnation, at: now + self.snapshotLimits.pause)
-        guard let why else { return }
+        // The same again and again is said once.
+        guard let why, self.source.said?.0 != holder || self.source.said?.1 != why else { return }
+        self.source.said = (holder, why)
         self.logger.notice(
             "a member has not taken a snapshot",
             metadata: ["peer": "\(holder.node)", "why": "\(why)"])
@@ -238,8 +259,9 @@ extension Node {
         self.source.usedAt = now
         self.source.sendings[place].heardAt = now
         switch verdict {
-        case .refused: self.sendingFailed(holder, now, "refused")
-        case .failed: self.sendingFailed(holder, now, "failed")
+        case .refused, .failed:
+            self.source.refusedCount += 1
+            self.sendingFailed(holder, now, verdict == .failed ? "failed" : "refused")
         case .taking:
             if !self.source.sendings[place].isWanted {
                 self.source.sendings[place].isWanted = true
@@ -256,6 +278,7 @@ extension Node {
         case .installed:
             self.source.sendings.remove(at: place)
             self.source.sentCount += 1
+            self.source.said = nil
             self.machine.replica.reportSnapshot(holder.incarnation, isInstalled: true)
             self.logger.notice(
                 "a member has installed a snapshot", metadata: ["peer": "\(holder.node)"])

@@ -29,6 +29,7 @@ final class ClusterRig {
     private var ports: [Int] = []
     /// Of each member that is opened from now on.
     var limits = SnapshotLimits()
+    var lowWaterBytes = 1 << 20
     var members: [Member] = []
     /// Sealed segments that are kept before the oldest is evacuated.
     var youngSegments = 4
@@ -99,7 +100,7 @@ final class ClusterRig {
         options.segmentBytes = 4 << 20
         options.youngSegments = self.youngSegments
         options.reserveBytes = 1 << 20
-        options.lowWaterBytes = 1 << 20
+        options.lowWaterBytes = self.lowWaterBytes
         var logger = Logger(label: self.settings(place).node.name)
         logger.logLevel = .notice
         let running = try RunningNode.open(

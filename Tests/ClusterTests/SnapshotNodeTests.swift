@@ -140,4 +140,103 @@ struct SnapshotNodeTests {
         #expect(try await self.see(rig, away).files == ["queue.2.sqlite"])
         try await rig.end()
     }
+
+    // MARK: Killed on the way.
+
+    enum Stage: CaseIterable {
+        case receiving, whole, asked, placed, current
+    }
+
+    /// It has got so far, or farther.
+    private static func isAt(_ stage: Stage, _ node: Node) -> Bool {
+        let isCurrent = node.sink.installedCount > 0
+        let isPlaced = isCurrent || node.stores.first?.installs != nil
+        let isAsked = isPlaced || node.sink.installing != nil
+        let isWhole =
+            isAsked || node.sink.prepared != nil || node.sink.receiving?.isChecking ?? false
+        return switch stage {
+        case .receiving: isWhole || (node.sink.receiving?.written ?? 0) > 0
+        case .whole: isWhole
+        case .asked: isAsked
+        case .placed: isPlaced
+        case .current: isCurrent
+        }
+    }
+
+    /// Looks again and again, and stops the node there and then.
+    private static func watch(_ node: Node, _ stage: Stage, _ seen: EventLoopPromise<Void>) {
+        guard self.isAt(stage, node) else {
+            node.loop.scheduleTask(in: .microseconds(100)) { self.watch(node, stage, seen) }
+            return
+        }
+        for timer in node.timers { timer.cancel() }
+        node.phase = .stopped
+        node.mesh?.stop().assumeIsolated().whenComplete { _ in seen.succeed() }
+    }
+
+    @Test(arguments: Stage.allCases)
+    func `a node that is killed while it is given the state comes back`(stage: Stage) async throws {
+        let (rig, leader) = try await self.rig(mails: 5)
+        let away = (leader + 1) % 3
+        let left = try await self.see(rig, away).last
+        try await rig.kill(away)
+        for _ in 0..<60 { try await self.mail(rig, leader) }
+        try await self.leaveBehind(rig, leader, left)
+        rig.members[away] = try rig.open(away)
+        let node = rig.members[away].running.node
+        let seen = node.loop.makePromise(of: Void.self)
+        node.loop.execute {
+            node.beginAmongOthers()
+            Self.watch(node, stage, seen)
+        }
+        try await seen.futureResult.get()
+        try await rig.kill(away)
+        try await self.mail(rig, leader)
+        try await rig.restart(away)
+        try await self.waitForAgreement(rig)
+        try await self.mail(rig, away)
+        try await rig.wait { try await self.see(rig, away).files == ["queue.2.sqlite"] }
+        try await rig.end()
+    }
+
+    @Test func `links that break on the way, and a member without room, only cost time`()
+        async throws
+    {
+        let (rig, leader) = try await self.rig(mails: 5)
+        let away = (leader + 1) % 3
+        let left = try await self.see(rig, away).last
+        try await rig.kill(away)
+        for _ in 0..<60 { try await self.mail(rig, leader) }
+        try await self.leaveBehind(rig, leader, left)
+        // No room: it is refused, again and again, and the others go on.
+        rig.lowWaterBytes = 1 << 60
+        rig.members[away] = try rig.open(away)
+        let full = rig.members[away].running.node
+        full.loop.execute { full.beginAmongOthers() }
+        try await rig.wait { try await self.on(rig, leader) { $0.source.refusedCount > 1 } }
+        try await self.mail(rig, leader)
+        #expect(try await self.see(rig, away).installed == 0)
+        try await rig.kill(away)
+        // Room again; but three times the links break.
+        rig.lowWaterBytes = 1 << 20
+        rig.members[away] = try rig.open(away)
+        let running = rig.members[away].running
+        async let started: Void = running.start()
+        for _ in 0..<3 {
+            let name = ClusterRig.names[leader]
+            try await rig.wait {
+                try await self.on(rig, away) { node in
+                    guard node.sink.receiving?.written ?? 0 > 0 else {
+                        return node.sink.installedCount > 0
+                    }
+                    node.mesh?.disconnect(name)
+                    return true
+                }
+            }
+        }
+        try await started
+        try await self.waitForAgreement(rig)
+        #expect(try await self.see(rig, away).installed == 1)
+        try await rig.end()
+    }
 }

@@ -62,7 +62,10 @@ extension NodeMachine {
         } catch {
             throw .malformed(error)
         }
-        if case .snapshot(let snapshot) = message.body, snapshot != self.readySnapshot {
+        // One that is behind what is committed here is answered with that, and not taken.
+        if case .snapshot(let snapshot) = message.body, snapshot != self.readySnapshot,
+            snapshot.position.index > self.replica.raft.commit
+        {
             throw .noSnapshot
         }
         do {
