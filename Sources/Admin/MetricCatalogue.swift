@@ -131,8 +131,8 @@ package enum MetricCatalogue {
         entry(
             "body_fetch_failures_total", .counter,
             "Bodies that another node was asked for and did not give.",
-            labels: "cause: absent, damaged, differs, link, refused, silent, stopping, too_many",
-            alert: "damaged or differs: any increase"),
+            labels: "cause: absent, damaged, link, refused, silent, stopping, too_many",
+            alert: "damaged: any increase"),
         entry(
             "bodies_lost_total", .counter,
             "Messages that failed because their only copy was damaged or gone.",

@@ -1,8 +1,8 @@
 // BodyFetch.swift - one body that a holder is asked for, piece by piece.
 //
 // Takes     the holder's head, pieces and refusals; the loss of its link; ticks.
-// Gives     the seal, then content with the blocks that it lay in; the last piece only when digest
-//           and length are right; or why it cannot be had from this holder.
+// Gives     the seal, if it is the accepted message's; then content with the blocks that it lay in,
+//           the last piece only when digest and length are right; or why it cannot be had.
 // Limits    no more pieces are under way than were asked for; `silence` for a holder that may send
 //           and does not; `Node.fetchesMax` fetches at once.
 // See       BodySender (the other side), BodySupply and NodeRepair (who asks).
@@ -61,6 +61,7 @@ final class BodyFetch {
 
     let request: UInt64
     let holder: Holder
+    private let message: Tag
     private unowned let node: Node
     private let report: (News) -> Void
     private var seal: BodySeal?
@@ -71,11 +72,12 @@ final class BodyFetch {
     private var heardAt: Instant
 
     init(
-        _ request: UInt64, of holder: Holder, asked: UInt32, node: Node,
+        _ request: UInt64, for message: Tag, of holder: Holder, asked: UInt32, node: Node,
         report: @escaping (News) -> Void
     ) {
         self.request = request
         self.holder = holder
+        self.message = message
         self.asked = asked
         self.node = node
         self.heardAt = SystemClock.bootTime()
@@ -103,7 +105,9 @@ final class BodyFetch {
     // MARK: The holder.
 
     func head(_ seal: BodySeal) {
-        guard self.seal == nil else { return self.fail(.damaged) }
+        guard self.seal == nil, self.node.isAccepted(seal, of: self.message) else {
+            return self.fail(.damaged)
+        }
         self.seal = seal
         self.check = ContentCheck(bytes: seal.contentBytes, digest: seal.digest)
         self.heardAt = SystemClock.bootTime()
@@ -184,9 +188,16 @@ extension Node {
             return nil
         }
         let fetch = BodyFetch(
-            self.nextFetch, of: holder, asked: pieces, node: self, report: report)
+            self.nextFetch, for: message, of: holder, asked: pieces, node: self, report: report)
         self.fetches[fetch.request] = fetch
         return fetch
+    }
+
+    /// It is the message that was accepted; what has ended is nobody's to judge.
+    func isAccepted(_ seal: BodySeal, of message: Tag) -> Bool {
+        guard let accepted = self.machine.queue.accepted(message) else { return true }
+        return accepted.digest == seal.digest
+            && accepted.originalBytes == seal.contentBytes + UInt64(seal.head.count)
     }
 
     func fetchesLost(_ holder: Holder) {

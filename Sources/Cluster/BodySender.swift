@@ -155,11 +155,13 @@ extension PeerFetchFailure {
 extension Node {
     func senderEnded(_ sender: BodySender) { self.senders.removeAll { $0 === sender } }
 
+    /// A bulk link that was full takes more; bodies that it did not take are offered again.
     package func peerDrained(_ node: NodeName) {
         for sender in self.senders where sender.holder.node == node { sender.goOn() }
         for sender in self.streamSenders where sender.holder.node == node { sender.goOn() }
         for sending in self.source.sendings where sending.holder.node == node {
             self.sendPieces(sending.holder)
         }
+        if let line = self.directory[node], line.hasBulk { self.holderJoined(line.holder) }
     }
 }

@@ -38,7 +38,6 @@ final class BodySupply {
     private let endsLost: Bool
     private var tried: [Holder] = []
     private var source = Source.none
-    private var seal: BodySeal?
     private var asker = Asker.nobody
     /// Pieces that came before they were asked for.
     private var ready = RingBuffer<BodyPiece>(capacity: 4)
@@ -124,16 +123,21 @@ final class BodySupply {
             loop.execute {
                 switch result {
                 case .failure(let error): bound.value.ownFailed(tag, error)
-                case .success((let body, let cursor)):
-                    let content = StoredContent(storage, cursor, digest: body.digest)
-                    bound.value.opened(
-                        .own(content),
-                        BodySeal(
-                            head: body.head, blockCount: UInt32(cursor.blockCount),
-                            contentBytes: cursor.contentBytes, digest: body.digest))
+                case .success((let body, let cursor)): bound.value.openedOwn(tag, body, cursor)
                 }
             }
         }
+    }
+
+    private func openedOwn(_ tag: Tag, _ body: StoredBody, _ cursor: BodyCursor) {
+        let seal = BodySeal(
+            head: body.head, blockCount: UInt32(cursor.blockCount),
+            contentBytes: cursor.contentBytes, digest: body.digest)
+        guard self.node.isAccepted(seal, of: self.message) else {
+            return self.ownFailed(tag, .damaged)
+        }
+        let content = StoredContent(self.node.storage, cursor, digest: body.digest)
+        self.opened(.own(content), seal)
     }
 
     /// A copy on the own disk that cannot be read is looked at once more; others have it meanwhile.
@@ -153,23 +157,12 @@ final class BodySupply {
         }
     }
 
-    /// A source has said what it has. All copies of a message are alike.
+    /// A source has said what it has: the accepted message.
     private func opened(_ source: Source, _ seal: BodySeal) {
         guard !self.isOver else { return }
         self.source = source
-        guard let known = self.seal else {
-            self.seal = seal
-            return self.handSource(seal)
-        }
-        guard known.digest == seal.digest, known.contentBytes == seal.contentBytes else {
-            return self.differs()
-        }
+        if case .opens = self.asker { return self.handSource(seal) }
         if case .own(let content) = source, case .reads = self.asker { self.readOwn(content) }
-    }
-
-    private func differs() {
-        self.node.metrics.fetchFailed("differs")
-        self.tryNext()
     }
 
     private func handSource(_ seal: BodySeal) {

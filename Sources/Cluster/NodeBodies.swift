@@ -274,6 +274,16 @@ extension Node {
         for key in self.placings.keys { self.change(key) { $0.joined(holder, now: now) } }
     }
 
+    /// What a peer says of itself once a second. One that has space again is asked again.
+    func stands(_ node: NodeName, _ standing: Standing) {
+        let refused = self.directory[node]?.standing?.refusesBodies ?? false
+        self.directory.stands(node, standing)
+        guard refused, !standing.refusesBodies, let line = self.directory[node], line.hasBulk else {
+            return
+        }
+        self.holderJoined(line.holder)
+    }
+
     func holderLost(_ holder: Holder) {
         let now = SystemClock.bootTime()
         for sender in self.streamSenders where sender.holder == holder { sender.end() }

@@ -69,7 +69,7 @@ extension Node: PeerEvents {
             self.machine.receiveRenewal(
                 renewal.session, sentAt: renewal.sentAt.nanoseconds, from: incarnation, now)
         case .renewed(let answer): self.renewed(answer.session, sentAt: answer.sentAt)
-        case .standing(let standing): self.directory.stands(node, standing)
+        case .standing(let standing): self.stands(node, standing)
         case .founding(let bytes): self.receiveFounding(bytes, from: node)
         case .bodyOpen, .bodyChunk, .bodyEnd, .bodyWhole, .bodyStored, .bodyRefused,
             .bodyAbandoned, .fetchBody, .fetchedHead, .fetchedPiece, .fetchFailed, .fetchMore,

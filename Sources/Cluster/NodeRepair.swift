@@ -25,8 +25,10 @@ struct Repairs {
     var isPlanned = false
     /// Copies that are coming, one a message.
     var copies: [BodyCopy] = []
-    /// Bodies of the own disk that are no copies any more, by their tags there: to be told.
-    var lost: [Tag] = []
+    /// Bodies of the own disk that are no copies any more, by their tags there: to be told, in
+    /// the order in which they were found.
+    var lost = RingBuffer<Tag>()
+    var knownLost: Set<Tag> = []
     /// Of these, so many of the first are in a command that has no result.
     var lostUnderWay = 0
     /// Own copies of messages that lie under other tags, by message.
@@ -34,8 +36,6 @@ struct Repairs {
     var knowsCopies = false
     /// Messages that this leader has given up, and when it has said so.
     var givenUp: [Tag: Instant] = [:]
-    /// Holders that are about to be removed: what they hold counts as missing at once.
-    var departing: [Holder] = []
     /// All own bodies are compared with the state: damage may have hit any of them.
     var census: QueueCursor?
 
@@ -150,26 +150,30 @@ extension Node {
     /// The members as this node sees them now.
     private var bodyMembers: [BodyPeer] {
         let peers = self.directory.bodyPeers
+        let leaving = self.machine.queue.leavingHolders
         return self.machine.queue.members.map { member in
             let isDraining = self.machine.queue.isDraining(member.node)
             if member == self.ownHolder {
                 return BodyPeer(
-                    holder: member, isUp: true, isLowOnDisk: self.storage.level != .normal,
+                    holder: member, isUp: true,
+                    isLowOnDisk: self.storage.level != .normal || leaving.contains(member),
                     isDraining: isDraining || self.phase != .ready)
             }
             var peer = peers.first { $0.holder == member } ?? BodyPeer(holder: member, isUp: false)
             peer.isDraining = peer.isDraining || isDraining
+            // It gives copies, and is to make none.
+            peer.isLowOnDisk = peer.isLowOnDisk || leaving.contains(member)
             return peer
         }
     }
 
-    /// Copies went with this command.
+    /// Copies went with this command, or are about to go.
     func planRepairs(after command: Command) {
         switch command.action {
-        case .replicasLost, .removeNode: self.planRepairsSoon()
+        case .replicasLost, .removeNode, .wish: self.planRepairsSoon()
         case .openSession, .closeSession, .expireSession, .enqueue, .outcome, .release, .grant,
             .suspend, .clearSuspension, .cancel, .report, .waiveReport, .admin, .expire, .bodyLost,
-            .tick, .settings, .drain, .replicaAdded, .admit, .wish:
+            .tick, .settings, .drain, .replicaAdded, .admit:
             return
         }
     }
@@ -190,7 +194,7 @@ extension Node {
         let now = SystemClock.bootTime()
         let members = self.bodyMembers
         let absent = Self.union(
-            self.repairs.planner.absent(members, now: now), self.repairs.departing)
+            self.repairs.planner.absent(members, now: now), self.machine.queue.leavingHolders)
         let queue = self.machine.queue.underReplicated(
             without: absent, from: members.filter(\.isUp).map(\.holder), limit: Self.shortagesMax)
         self.repairs.givenUp = self.repairs.givenUp.filter {
@@ -323,7 +327,7 @@ extension Node {
     /// Bodies of the own disk, by their tags there, that are no copies any more.
     func loseCopies(_ tags: [Tag]) {
         guard self.mesh != nil else { return }
-        for tag in tags where !self.repairs.lost.contains(tag) {
+        for tag in tags where self.repairs.knownLost.insert(tag).inserted {
             self.repairs.lost.append(tag)
             self.metrics.copyLost()
         }
@@ -348,7 +352,8 @@ extension Node {
         guard !self.repairs.lost.isEmpty, self.repairs.lostUnderWay == 0,
             self.machine.session != .none
         else { return }
-        let tags = Array(self.repairs.lost.prefix(Command.replicasLostMax))
+        let count = min(self.repairs.lost.count, Command.replicasLostMax)
+        let tags = (0..<count).map { self.repairs.lost[$0] }
         self.repairs.lostUnderWay = tags.count
         self.logger.error(
             "copies of bodies on this node are lost; others have them or make them again",
@@ -359,9 +364,12 @@ extension Node {
                 guard self.repairs.lostUnderWay > 0 else { return }
                 self.repairs.lostUnderWay = 0
                 if case .done = result {
-                    self.repairs.lost.removeFirst(tags.count)
-                    // What can be read of them is garbage now.
-                    for tag in tags { self.storage.hintEnded(tag) }
+                    for tag in tags {
+                        _ = self.repairs.lost.popFirst()
+                        self.repairs.knownLost.remove(tag)
+                        // What can be read of it is garbage now.
+                        self.storage.hintEnded(tag)
+                    }
                 }
                 self.planRepairsSoon()
             })

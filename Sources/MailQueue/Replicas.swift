@@ -171,6 +171,14 @@ extension MailQueue {
         return self.tag(of: slot, on: holder)
     }
 
+    /// Digest of the content of a message, and bytes of head and content, as it was accepted;
+    /// nil: it is not known (any more).
+    package func accepted(_ message: Tag) -> (digest: BodyDigest, originalBytes: UInt64)? {
+        let slot = self.tags.find(message, in: self.messages)
+        guard slot != Slot.none else { return nil }
+        return (self.messages[slot].digest, self.messages[slot].sizes.original)
+    }
+
     /// All placements of messages in the queue, by number.
     package var placements: [PlacementView] {
         self.holderSets.rows.filter { $0.messages > 0 }

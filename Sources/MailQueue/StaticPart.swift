@@ -99,6 +99,18 @@ extension MessageRow {
         }
     }
 
+    /// Of the content, as it was accepted.
+    var digest: BodyDigest {
+        var reader = ByteReader(self.blob, range: self.staticStart..<self.blob.count)
+        do {
+            _ = try reader.varint()
+            _ = try reader.varint()
+            return try BodyDigest(from: &reader)
+        } catch {
+            unreachable("own row: \(error)")
+        }
+    }
+
     var sizes: (original: UInt64, stored: UInt64) {
         var reader = ByteReader(self.blob, range: self.staticStart..<self.blob.count)
         do { return (try reader.varint(), try reader.varint()) } catch {

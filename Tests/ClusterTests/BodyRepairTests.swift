@@ -238,6 +238,77 @@ struct BodyRepairTests {
         try await rig.end()
     }
 
+    @Test func `what is not what was accepted is not given on, and counts no more`() async throws {
+        let rig = try ClusterRig()
+        try await rig.start()
+        let content = ClusterRig.content(200_000)
+        let tag = try await rig.accepted(0, content)
+        let holders = try await self.waitForCopies(rig, tag, of: content, by: 0)
+        let reader = try #require([0, 1, 2].first { !holders.contains($0) })
+        let asked = try #require(try await rig.on(reader) { $0.sources(of: tag) }.first)
+        let bad = try #require(ClusterRig.names.firstIndex(of: asked.node))
+        // Every record is sound, and it is another message.
+        var blocks: [UInt8] = []
+        var other = Array("another\r\n".utf8)
+        other += [UInt8](repeating: 65, count: 50_000)
+        other.withUnsafeBytes { BlockCodec.encode($0, into: &blocks) }
+        let storage = rig.members[bad].running.node.storage
+        storage.appendBody(
+            tag: tag, head: Array("Received: x\r\n".utf8), blocks: blocks, blockCount: 1,
+            contentBytes: UInt64(other.count), digest: BodyDigest(a: 1, b: 2, c: 3, d: 4))
+        storage.flush()
+        try await rig.wait { try await rig.ownCopy(tag, bad) != content }
+        #expect(try await rig.read(tag, reader) == .success(content))
+        // Its own node finds out when it reads it.
+        #expect(try await rig.read(tag, bad) == .success(content))
+        _ = try await self.waitForCopies(rig, tag, of: content, by: bad)
+        try await rig.end()
+    }
+
+    /// Forwards everything, and lets no bulk link be read.
+    private final class Deaf: PeerEvents {
+        let node: Node
+        init(_ node: Node) { self.node = node }
+        func peerUp(_ peer: Hello, _ link: PeerLinkKind) { self.node.peerUp(peer, link) }
+        func peerDown(_ name: NodeName, _ incarnation: Incarnation, _ link: PeerLinkKind) {
+            self.node.peerDown(name, incarnation, link)
+        }
+        func received(
+            _ message: PeerMessage, from name: NodeName, _ incarnation: Incarnation
+        ) { self.node.received(message, from: name, incarnation) }
+        func peerDrained(_ name: NodeName) { self.node.peerDrained(name) }
+        func mayRead(from name: NodeName) -> Bool { false }
+    }
+
+    private final class Box: @unchecked Sendable {  // touched on one loop only
+        var deaf: Deaf?
+    }
+
+    @Test func `a peer that takes nothing is joined by another`() async throws {
+        let rig = try ClusterRig()
+        try await rig.start()
+        _ = try await rig.accepted(0, [])
+        let box = Box()
+        try await rig.on(1) { node in
+            let deaf = Deaf(node)
+            box.deaf = deaf
+            node.mesh?.events = deaf
+        }
+        // With eight messages some have the deaf one as their first choice.
+        for number in 0..<8 {
+            let content = ClusterRig.content(number == 0 ? 2 << 20 : 20_000, seed: UInt64(number))
+            let verdict = try await rig.send(0, content)
+            guard case .accepted(let tag) = verdict else {
+                Issue.record("\(verdict)")
+                continue
+            }
+            #expect(try await rig.holders(tag, by: 0) == [0, 2])
+        }
+        try await rig.on(1) { $0.mesh?.events = $0 }
+        try await rig.end()
+        box.deaf = nil
+    }
+
     /// A client that has begun to send, on the node's own loop.
     private final class Client: @unchecked Sendable {  // touched on that loop only
         var body: IncomingBody?
