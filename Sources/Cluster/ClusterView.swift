@@ -53,9 +53,6 @@ package final class ClusterView: Sendable {
 
     package var readiness: Readiness { self.node.readiness }
 
-    /// Sessions that are open now, for the status; Reception tells.
-    package func note(sessionsIn: Int) { self.node.note(sessionsIn: sessionsIn) }
-
     package func status() async -> ClusterStatus {
         await self.onLoop { $0.status() }
     }

@@ -7,6 +7,7 @@
 package import NIOCore
 package import Primitives
 package import SMTP
+import Synchronization
 
 /// Why a message is not begun or not accepted; the peer gets `reply`.
 package enum IntakeRefusal: Error, Equatable, Sendable {
@@ -68,6 +69,12 @@ package final class Intake: Sendable {
     /// Nil: yes. `.stopping` and `.noLeader`: answer 421 at connect, 451 to MAIL; `.full`,
     /// `.overQuota`: 452 to MAIL.
     package var obstacle: IntakeRefusal? { self.node.obstacle }
+
+    /// So many SMTP sessions more, or fewer: for the status, and for who waits until a drained node
+    /// has none. From any loop.
+    package func count(sessions change: Int) {
+        self.node.shared.sessionsIn.add(change, ordering: .relaxed)
+    }
 
     /// Starts to receive the content of a message. Call on `loop`, the session's own.
     ///

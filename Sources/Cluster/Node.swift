@@ -247,8 +247,6 @@ package final class Node: @unchecked Sendable {
         }
     }
 
-    func note(sessionsIn: Int) { self.shared.sessionsIn.store(sessionsIn, ordering: .relaxed) }
-
     func note(connectionsOut: Int) {
         self.shared.connectionsOut.store(connectionsOut, ordering: .relaxed)
     }

@@ -12,6 +12,8 @@ protocol MessageDoor: Sendable {
     func open(
         on loop: any EventLoop, resume: @escaping () -> Void
     ) -> Result<any MessageSink, IntakeRefusal>
+    /// So many sessions more, or fewer.
+    func count(sessions change: Int)
 }
 
 /// See `IncomingBody`.

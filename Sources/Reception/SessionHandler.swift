@@ -136,6 +136,7 @@ final class SessionHandler: ChannelDuplexHandler, SessionGuest {
             return self.close(context)
         }
         self.isCounted = true
+        self.shared.door.count(sessions: 1)
         self.shared.meters.sessions.record(self.shared.ledger.sessions)
         if self.face.isImplicit {
             self.arm(context)
@@ -265,6 +266,7 @@ final class SessionHandler: ChannelDuplexHandler, SessionGuest {
                 self.shared.meters.probe(.silent)
             }
             self.shared.ledger.close(self.caller.counted)
+            self.shared.door.count(sessions: -1)
             self.shared.meters.sessions.record(self.shared.ledger.sessions)
         }
         self.isEnding = true

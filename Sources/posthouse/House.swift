@@ -66,6 +66,9 @@ final class House: Sendable {
             settings, node: node, resolver: resolver, loops: loops, logger: logger)
         // Leases come with the session: whoever takes them must be there first.
         node.desk.attach(delivery)
+        // A node that waits for others answers what it waits for.
+        let adminTask = try await Self.admin(
+            settings, node: node, registry: registry, loops: loops, logger: logger)
         do {
             try await node.start()
         } catch {
@@ -75,8 +78,6 @@ final class House: Sendable {
             settings, node: node, delivery: delivery, loops: loops, logger: logger)
         let ourselves = Self.ourselves(settings, bound: reception.addresses)
         delivery.reload(Routing(settings, ourselves: ourselves))
-        let adminTask = try await Self.admin(
-            settings, node: node, registry: registry, loops: loops, logger: logger)
         return House(
             loops: loops, node: node, resolver: resolver, delivery: delivery,
             reception: reception, adminTask: adminTask, settings: settings, logger: logger)

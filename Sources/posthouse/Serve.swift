@@ -1,7 +1,7 @@
 // Serve.swift - posthouse serve: one node, from its settings to its end.
 //
-// Start     settings, storage, node (the queue is back, its session open), delivery, listeners,
-//           admin; then `ready` on standard error.
+// Start     settings, storage, delivery, admin, node (among others: it waits for them; the queue
+//           is back, its session open), listeners; then `ready` on standard error.
 // Stop      SIGTERM or SIGINT: readiness goes, new sessions get 421, transactions end, deliveries
 //           end or are given back, the session is closed, a checkpoint is made.
 // Reload    SIGHUP: settings, users, routes, relay rules, certificates, listeners; all or nothing.
@@ -96,21 +96,22 @@ struct Serve: AsyncParsableCommand {
     ) async -> ExitStatus {
         let loops = MultiThreadedEventLoopGroup(numberOfThreads: Self.loopCount(settings))
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sighup)
-        let (wishes, source) = AsyncStream<UnixSignal>.makeStream()
-        let isReady = Atomic<Bool>(false)
+        sink.start()
+        let (later, source) = AsyncStream<UnixSignal>.makeStream()
+        let opened = Opened()
         Task {
             for await signal in signals {
-                if !isReady.load(ordering: .relaxed) && signal != .sighup {
-                    // It may wait for other nodes for ever. No door is open, so nothing is to be
-                    // ended in order; what peers were promised is on the disk.
+                if opened.isOpen.load(ordering: .acquiring) {
+                    source.yield(signal)
+                } else if signal != .sighup {
+                    // Nothing was promised yet, and what is on the disk needs no farewell. A node
+                    // that waits for others may wait for ever.
                     sink.flush()
                     say("stopped before it was ready")
                     _exit(ExitStatus.ok.rawValue)
                 }
-                source.yield(signal)
             }
         }
-        sink.start()
         let house: House
         do {
             house = try await House.open(settings, loops: loops, sink: sink)
@@ -118,9 +119,9 @@ struct Serve: AsyncParsableCommand {
             say("posthouse: \(error.remedy)")
             return error.status
         }
-        isReady.store(true, ordering: .relaxed)
+        opened.isOpen.store(true, ordering: .releasing)
         say("ready")
-        for await signal in wishes {
+        for await signal in later {
             if signal == .sighup {
                 await house.reload(path: path)
                 continue
@@ -130,6 +131,11 @@ struct Serve: AsyncParsableCommand {
         }
         return .ok
     }
+}
+
+/// Whether the node has come up.
+private final class Opened: Sendable {
+    let isOpen = Atomic<Bool>(false)
 }
 
 /// One line on standard error, at once.

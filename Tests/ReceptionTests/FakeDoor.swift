@@ -23,6 +23,7 @@ final class FakeDoor: MessageDoor, Sendable {
         var canShed = false
         var messages: [Message] = []
         var abandoned = 0
+        var sessions = 0
         var sequence: UInt64 = 0
     }
     struct Message: Equatable, Sendable {
@@ -38,6 +39,8 @@ final class FakeDoor: MessageDoor, Sendable {
 
     var obstacle: IntakeRefusal? { self.state.withLock { $0.obstacle } }
     var messages: [Message] { self.state.withLock { $0.messages } }
+
+    func count(sessions change: Int) { self.state.withLock { $0.sessions += change } }
 
     func open(
         on loop: any EventLoop, resume: @escaping () -> Void

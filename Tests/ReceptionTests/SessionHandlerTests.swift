@@ -18,6 +18,7 @@ struct SessionHandlerTests {
         let desk = try Desk()
         #expect(try desk.said() == "220 mx.example ESMTP Posthouse")
         _ = try desk.hello()
+        #expect(desk.door.state.withLock { $0.sessions } == 1)
         #expect(try desk.send(Self.mail).hasSuffix("354 End data with <CR><LF>.<CR><LF>"))
         #expect(try desk.send("Subject: x\r\n\r\n..hi\r\n.\r\n") == "250 2.0.0 Ok id=1-1")
         let message = desk.door.messages[0]
@@ -30,6 +31,7 @@ struct SessionHandlerTests {
         #expect(try desk.send("QUIT\r\n") == "221 2.0.0 Bye")
         #expect(!desk.channel.isActive)
         #expect(desk.shared.ledger.sessions == 0)
+        #expect(desk.door.state.withLock { $0.sessions } == 0)
     }
 
     @Test func `all that one read asks for is answered by one flush`() throws {
