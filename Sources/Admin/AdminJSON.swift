@@ -28,6 +28,7 @@ extension ClusterStatus {
             "local": [
                 "applied": JSON(self.applied), "committed": JSON(self.committed),
                 "voters": JSON(self.voters), "voters_reachable": JSON(self.votersReachable),
+                "waits_for": JSON(self.waitsFor),
                 "leaderless_ms": self.leaderlessMilliseconds.map { .integer($0) } ?? .null,
             ],
         ]

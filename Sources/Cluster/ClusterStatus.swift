@@ -73,6 +73,8 @@ package struct ClusterStatus: Sendable {
     /// In the configuration, and reached by the answering node (itself among them).
     package var voters = 1
     package var votersReachable = 1
+    /// What the node waits for before it belongs to a cluster that works; nil: it does.
+    package var waitsFor: String?
     /// Since when there is no leader; nil: there is one.
     package var leaderlessMilliseconds: Int64?
 }

@@ -29,6 +29,7 @@ extension Node {
         status.committed = self.machine.commit
         status.voters = configuration.voters.count
         status.votersReachable = self.reachable(configuration.voters)
+        status.waitsFor = self.founding?.wait?.sentence
         status.leaderlessMilliseconds = self.leaderlessSince.map {
             (SystemClock.bootTime() - $0).inMilliseconds
         }
@@ -118,7 +119,7 @@ extension Node {
         let views = self.machine.queue.memberViews
         let removed = views.filter { $0.wish == .removed }.map(\.name)
         let names =
-            (self.record?.members.map(\.name) ?? []) + views.map(\.name)
+            (self.record?.members.map(\.name) ?? self.seeds?.names ?? []) + views.map(\.name)
             + self.directory.lines.filter { $0.hasControl }.map(\.name)
         var known: [NodeName] = []
         for name in names
@@ -137,7 +138,8 @@ extension Node {
             case .stopping, .stopped: .stopping
             }
         var own = ClusterStatus.Node(
-            name: self.identity.node, role: self.role(of: self.machine.id), state: state,
+            name: self.identity.node, role: self.role(of: self.machine.id, self.identity.node),
+            state: state,
             isLeader: self.leaderName == self.identity.node,
             lag: newest - self.machine.applied.index, applied: self.machine.applied.index,
             leases: self.machine.queue.leaseCount(of: self.identity.node),
@@ -149,10 +151,13 @@ extension Node {
         return own
     }
 
-    private func role(of member: MemberID?) -> String {
+    /// Before there is a cluster: what the node will be.
+    private func role(of member: MemberID?, _ name: NodeName) -> String {
         guard self.mesh != nil else { return "voter" }
-        guard let member else { return "worker" }
-        return self.machine.configuration.isVoter(member) ? "voter" : "worker"
+        guard self.record != nil else {
+            return self.seeds?.names.contains(name) == true ? "voter" : "worker"
+        }
+        return member.map { self.machine.configuration.isVoter($0) } == true ? "voter" : "worker"
     }
 
     private func status(of name: NodeName, newest: UInt64) -> ClusterStatus.Node {
@@ -166,7 +171,7 @@ extension Node {
             ?? self.machine.newestDisk(of: name, founders: self.record?.members ?? [])
         let seenAt = line?.heardAt ?? self.startedAt
         var status = ClusterStatus.Node(
-            name: name, role: self.role(of: disk), state: state,
+            name: name, role: self.role(of: disk, name), state: state,
             isLeader: self.leaderName == name, lag: newest - min(newest, applied),
             applied: applied, leases: self.machine.queue.leaseCount(of: name),
             sessionsIn: Int(standing?.sessionsIn ?? 0),

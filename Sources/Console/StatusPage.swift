@@ -130,12 +130,19 @@ struct StatusPage {
             ])
         }
         text += table.text
+        if let waits = local?["waits_for"]?.asText {
+            text += "This node \(Human.safe(waits)).\n"
+        }
+        guard voters > 0 else { return text + self.next }
         text += "New mail is answered 451 4.3.2. Accepted mail is safe on this disk: applied "
         text += "\(self.whole(local?["applied"])), committed \(self.whole(local?["committed"])).\n"
         return text + self.next
     }
 
     private var next: String {
+        if self.status["local"]?["voters"]?.asInteger ?? 0 == 0 {
+            return "Next: start all nodes of cluster.seeds, with equal lists\n"
+        }
         let missing = self.list.filter {
             $0["state"]?.asText == "unreachable" && $0["role"]?.asText == "voter"
         }.map { Human.safe($0["name"]?.asText ?? "-") }

@@ -49,7 +49,8 @@ struct AdminServerTests {
                     "stored_bytes":70,"original_bytes":100,"oldest_seconds":null},\
                     "rates":{"accepted":1.5,"delivered":0.0,"deferred":0.0,"bounced":0.0},\
                     "possible_duplicates":2,"alarms":[],"node":"","local":{"applied":0,\
-                    "committed":0,"voters":1,"voters_reachable":1,"leaderless_ms":null}}
+                    "committed":0,"voters":1,"voters_reachable":1,"waits_for":null,\
+                    "leaderless_ms":null}}
 
                     """)
         }

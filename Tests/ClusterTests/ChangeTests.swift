@@ -229,6 +229,29 @@ struct ChangeTests {
         try await rig.end()
     }
 
+    @Test func `a node that waits for its cluster says for whom`() async throws {
+        let rig = try ClusterRig()
+        try await rig.choosePorts()
+        rig.members = [try rig.open(0)]
+        let running = rig.members[0].running
+        let starting = Task { try await running.start() }
+        try await rig.wait { await rig.status(0).waitsFor?.contains("missing: b") == true }
+        let status = await rig.status(0)
+        #expect(status.health == .noQuorum && status.queue == nil && status.voters == 0)
+        #expect(status.nodes.map(\.name) == ["a", "b", "c"])
+        #expect(status.nodes.map(\.role) == ["voter", "voter", "voter"])
+        #expect(await self.refusal(rig, at: 0, .drain, "a") == .noQuorum)
+        for place in 1...2 { rig.members.append(try rig.open(place)) }
+        let others = rig.members[1...].map(\.running)
+        try await withThrowingTaskGroup { group in
+            for other in others { group.addTask { try await other.start() } }
+            try await group.waitForAll()
+        }
+        try await starting.value
+        try await rig.wait { await rig.status(0).waitsFor == nil }
+        try await rig.end()
+    }
+
     @Test func `without a quorum every change is refused, and the status says what is missing`()
         async throws
     {

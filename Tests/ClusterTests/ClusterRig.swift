@@ -57,7 +57,7 @@ final class ClusterRig {
     private static let nextPort = Atomic<Int>(Int.random(in: 10_000..<25_000))
 
     /// Ports on which nobody listens now.
-    private func choosePorts() async throws {
+    func choosePorts() async throws {
         while self.ports.count < (Self.names + Self.others).count {
             let port = Self.nextPort.add(1, ordering: .relaxed).newValue
             do {

@@ -83,6 +83,27 @@ struct ClusterCommandTests {
                 """)
     }
 
+    @Test func `before there is a cluster the page says what the node waits for`() {
+        let body = """
+            {"status":"no_quorum","name":"mail","node":"a","nodes":[\
+            {"name":"a","role":"voter","state":"starting","seen_ms":0}],\
+            "local":{"voters":0,"waits_for":"waits for all seeds; missing: b (not reached)"}}
+            """
+        let node = FakeNode { _ in .init(status: 200, body: body) }
+        let outcome = run("cluster", "status", "--server", node.url)
+        #expect(outcome.status == 11)
+        #expect(
+            outcome.out == """
+                Cluster  mail   NO QUORUM   not founded yet   (local view of a)
+
+                   NODE  ADDRESS  ROLE   STATE     LAST SEEN  LAST ERROR
+                *  a     -        voter  starting  now        -
+                This node waits for all seeds; missing: b (not reached).
+                Next: start all nodes of cluster.seeds, with equal lists
+
+                """)
+    }
+
     @Test(arguments: [("healthy", 0), ("degraded", 10), ("no_quorum", 11)])
     func `health is one line and the exit code`(health: String, code: Int32) {
         let node = FakeNode { _ in .init(status: 200, body: Self.status(health)) }
