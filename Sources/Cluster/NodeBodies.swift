@@ -77,7 +77,7 @@ extension Node {
             placement: BodyPlacement(
                 copies: self.copies, own: self.ownHolder,
                 candidates: BodyCandidates.order(
-                    self.directory.bodyPeers, own: self.ownHolder, stream: number)))
+                    self.bodyHolders, own: self.ownHolder, stream: number)))
     }
 
     /// A body of more than one block begins: peers are sent what comes of it.
@@ -270,6 +270,7 @@ extension Node {
     }
 
     func holderJoined(_ holder: Holder) {
+        guard self.machine.queue.members.contains(holder) else { return }
         let now = SystemClock.bootTime()
         for key in self.placings.keys { self.change(key) { $0.joined(holder, now: now) } }
     }
@@ -282,6 +283,14 @@ extension Node {
             return
         }
         self.holderJoined(line.holder)
+    }
+
+    /// It is no member any more: what it has confirmed counts for nothing.
+    func holderRemoved(_ holder: Holder) {
+        let now = SystemClock.bootTime()
+        for key in self.placings.keys {
+            self.change(key) { $0.lost(holder, .incarnation, now: now) }
+        }
     }
 
     func holderLost(_ holder: Holder) {

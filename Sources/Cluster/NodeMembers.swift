@@ -78,6 +78,7 @@ extension Node {
             guard !view.host.isEmpty else { continue }
             self.mesh?.learn(view.name, address: Endpoint(host: view.host, port: Int(view.port)))
         }
+        self.bodiesFollow(now)
         let own = views.first { $0.name == self.identity.node }
         self.drain(own?.isDraining ?? false, now)
         if let own, own.wish == .removed, !self.care.saidRemoved {
@@ -88,6 +89,31 @@ extension Node {
                 metadata: [
                     "remedy": "Stop it. With an empty data directory it can join again."
                 ])
+        }
+    }
+
+    /// Peers that may take copies: an Enqueue that names anybody but members is refused. Those that
+    /// are to leave come last.
+    var bodyHolders: [BodyPeer] {
+        let members = self.machine.queue.members
+        let leaving = self.machine.queue.leavingHolders
+        var peers = self.directory.bodyPeers.filter { members.contains($0.holder) }
+        for place in peers.indices where leaving.contains(peers[place].holder) {
+            peers[place].isDraining = true
+        }
+        return peers
+    }
+
+    /// Bodies that wait for copies: who has become a member may take them, who is none any more
+    /// has none.
+    private func bodiesFollow(_ now: Instant) {
+        let members = self.machine.queue.members
+        for line in self.directory.lines where line.hasBulk {
+            if members.contains(line.holder) {
+                self.holderJoined(line.holder)
+            } else {
+                self.holderRemoved(line.holder)
+            }
         }
     }
 

@@ -133,7 +133,21 @@ struct ChangeTests {
                     == ClusterRig.names.filter { $0 != name } && status.canLose == 0
             }
         }
-        _ = try await self.accepted(rig, other, "without it\r\n")
+        // It is still linked, and takes no copies: nothing is refused for that.
+        for place in [leader, other] {
+            try await rig.wait {
+                try await rig.on(place) { $0.care.views == $0.machine.queue.memberViews }
+            }
+        }
+        for _ in 0..<20 {
+            let verdict = try await rig.send(other, Array("without it\r\n".utf8))
+            guard case .accepted(let tag) = verdict else {
+                Issue.record("\(verdict)")
+                continue
+            }
+            let holders = try await rig.on(other) { $0.machine.queue.holders(of: tag) }
+            #expect(holders?.map(\.node).contains(name) == false)
+        }
         #expect(
             self.reason(await self.refusal(rig, at: other, .promote, name)).contains("was removed"))
         // Its old disk stays outside.

@@ -12,7 +12,10 @@ import Spool
 extension Truth {
     /// Applies the next entry of the one log.
     func apply(_ entry: Entry) -> CommandResult? {
-        guard entry.kind == .normal, !entry.data.isEmpty else { return nil }
+        guard entry.kind == .normal, !entry.data.isEmpty else {
+            self.queue.pass(entry.index)
+            return nil
+        }
         let logged: LogEntry
         do {
             logged = try LogEntry(index: entry.index, term: entry.term, bytes: entry.data)
@@ -21,7 +24,10 @@ extension Truth {
             return nil
         }
         let command = logged.command
-        if let term = command.leaderTerm, term != entry.term { return .refused(.unknown) }
+        if let term = command.leaderTerm, term != entry.term {
+            self.queue.pass(entry.index)
+            return .refused(.unknown)
+        }
         let touched = self.touched(by: command.action)
         self.effects.removeAll(keepingCapacity: true)
         let wasKnown = command.tag.flatMap { self.firstResults[$0] }
