@@ -17,7 +17,7 @@ extension ProcessTests {
             }
             func proxy(_ change: (String) -> String = { $0 }) throws -> HAProxy {
                 try HAProxy(
-                    to: self.ports, admin: self.certificate, folder: self.relay.folder,
+                    to: [self.ports], admin: self.certificate, folder: self.relay.folder,
                     change: change)
             }
         }

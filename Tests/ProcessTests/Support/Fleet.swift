@@ -18,10 +18,15 @@ final class Fleet: @unchecked Sendable {
     /// - Parameters:
     ///   - settings: of all nodes; names, data and `[cluster]` are added.
     ///   - isWired: links between nodes can be cut.
-    init(_ settings: RelaySettings, isWired: Bool = false, starts: Bool = true) throws {
+    ///   - isFixed: nodes come back on the ports that they had.
+    init(
+        _ settings: RelaySettings, isWired: Bool = false, isFixed: Bool = false,
+        starts: Bool = true
+    ) throws {
         let folder = try Folder()
         self.folder = folder
-        let ports = try Self.freePorts(6)
+        let doors = isFixed ? settings.listeners.count + 1 : 0
+        let ports = try Self.freePorts(6 + 3 * doors)
         self.peerPorts = Array(ports[0..<3])
         let seedPorts = isWired ? Array(ports[3..<6]) : self.peerPorts
         try Self.certify(folder.path + "/ca", Self.names)
@@ -29,6 +34,7 @@ final class Fleet: @unchecked Sendable {
         for (place, name) in Self.names.enumerated() {
             var own = settings
             own.name = name
+            own.ports = Array(ports[(6 + place * doors)...].prefix(doors))
             own.extra += Self.table(
                 name, listen: self.peerPorts[place],
                 advertise: isWired ? seedPorts[place] : nil, seeds: seedPorts,
@@ -150,6 +156,22 @@ final class Fleet: @unchecked Sendable {
                 && answers.allSatisfy { $0.status["status"] as? String == "healthy" }
         }
         guard isHealthy else { throw Failure("the cluster is not healthy: \(self.story)") }
+    }
+
+    /// The others have heard how far this node's log goes, as it says once a second.
+    func waitUntilKnown(_ place: Int) throws {
+        let own = Self.applied(self.nodes[place].settings.name, in: try self.nodes[place].cluster())
+        let isKnown = eventually(within: Self.patience) {
+            self.answers().allSatisfy {
+                Self.applied(self.nodes[place].settings.name, in: $0.status) >= own
+            }
+        }
+        guard isKnown else { throw Failure("the others do not hear node \(place): \(self.story)") }
+    }
+
+    private static func applied(_ name: String, in status: [String: Any]) -> Int {
+        let nodes = status["nodes"] as? [[String: Any]] ?? []
+        return Int(any: nodes.first { $0["name"] as? String == name }?["applied"]) ?? 0
     }
 
     /// All nodes say that the queue is empty.

@@ -15,7 +15,7 @@ final class HAProxy {
     private let process: ChildProcess
     private let socket: String
 
-    /// Where the sample's nodes are in this test.
+    /// Where one of the sample's nodes is in this test.
     struct Ports {
         var smtp: Int
         var smtps: Int
@@ -23,11 +23,11 @@ final class HAProxy {
         var admin: Int
     }
 
-    /// Runs the sample with node `a` only.
+    /// Runs the sample with as many of its nodes `a`, `b`, `c` as there are `ports`.
     ///
     /// - Parameter change: further changes of the text, e.g. another version of the header.
     init(
-        to ports: Ports, admin certificate: String, folder: Folder,
+        to ports: [Ports], admin certificate: String, folder: Folder,
         change: (String) -> String = { $0 }
     ) throws {
         try need("haproxy", package: "haproxy")
@@ -65,32 +65,50 @@ final class HAProxy {
 
     /// The sample with other addresses, ports and files.
     private static func text(
-        _ front: [Int], _ ports: Ports, certificate: String, socket: String
+        _ front: [Int], _ ports: [Ports], certificate: String, socket: String
     ) throws -> String {
         let sample = try String(contentsOf: Self.sample, encoding: .utf8)
+        let names = ["a", "b", "c"]
+        let absent = names.dropFirst(ports.count)
         var text = sample.split(separator: "\n", omittingEmptySubsequences: false)
-            .filter { !$0.contains("server b ") && !$0.contains("server c ") }
+            .filter { line in !absent.contains { line.contains("server \($0) ") } }
             .joined(separator: "\n")
-        for (old, new) in [
+        var changes = [
             ("bind :25\n", "bind 127.0.0.1:\(front[0])\n"),
             ("bind :465\n", "bind 127.0.0.1:\(front[1])\n"),
             ("bind :587\n", "bind 127.0.0.1:\(front[2])\n"),
-            ("server a 10.0.0.1:25\n", "server a 127.0.0.1:\(ports.smtp)\n"),
-            ("server a 10.0.0.1:465 ", "server a 127.0.0.1:\(ports.smtps) "),
-            ("server a 10.0.0.1:587\n", "server a 127.0.0.1:\(ports.submission)\n"),
-            ("check port 8680 ", "check port \(ports.admin) "),
+            ("check port 8680 ", "check "),
             ("/etc/haproxy/posthouse-admin.pem", certificate),
             ("/run/haproxy/admin.sock", socket),
             ("inter 2s", "inter 200ms"), ("maxconn 20000", "maxconn 200"),
-        ] {
+        ]
+        for (place, node) in ports.enumerated() {
+            let server = "server \(names[place]) "
+            let old = server + "10.0.0.\(place + 1):"
+            changes += [
+                (old + "25\n", server + "127.0.0.1:\(node.smtp) port \(node.admin)\n"),
+                (old + "465 ", server + "127.0.0.1:\(node.smtps) "),
+                (old + "587\n", server + "127.0.0.1:\(node.submission)\n"),
+            ]
+        }
+        for (old, new) in changes {
             guard text.contains(old) else { throw Failure("the sample does not say: \(old)") }
             text = text.replacing(old, with: new)
         }
         return text
     }
 
-    /// What `show stat` says of node `a`: backend to status and last check, as `UP L7OK`.
-    func states() throws -> [String: String] {
+    /// What `show stat` says of a node: backend to status and last check, as `UP L7OK`.
+    func states(of node: String = "a") throws -> [String: String] {
+        try self.column("row['status'] + ' ' + row['check_status']", of: node)
+    }
+
+    /// Sessions that a node has been given since the start, by backend.
+    func sessions(of node: String) throws -> [String: Int] {
+        try self.column("row['stot']", of: node).compactMapValues { Int($0) }
+    }
+
+    private func column(_ expression: String, of node: String) throws -> [String: String] {
         let script = """
             import csv, io, socket, sys
             s = socket.socket(socket.AF_UNIX)
@@ -98,10 +116,10 @@ final class HAProxy {
             s.sendall(b"show stat\\n")
             text = s.makefile().read().lstrip("# ")
             for row in csv.DictReader(io.StringIO(text)):
-                if row["svname"] == "a":
-                    print(row["pxname"], row["status"], row["check_status"])
+                if row["svname"] == sys.argv[2]:
+                    print(row["pxname"], \(expression))
             """
-        let ended = try run("/usr/bin/python3", ["-c", script, self.socket])
+        let ended = try run("/usr/bin/python3", ["-c", script, self.socket, node])
         guard ended.status == 0 else { throw Failure(ended.errorText) }
         var states: [String: String] = [:]
         for line in ended.outputText.split(separator: "\n") {

@@ -24,6 +24,11 @@ struct RelaySettings: Sendable {
     var extra = ""
     /// Each becomes a listener: its keys but the address.
     var listeners = ["mode = \"relay\"\ntls = \"off\""]
+    /// A port for each listener and one for the admin interface, that stay over a restart; empty:
+    /// chosen by the system at each start.
+    var ports: [Int] = []
+
+    private func port(_ place: Int) -> Int { self.ports.isEmpty ? 0 : self.ports[place] }
 
     func text(folder: String) -> String {
         var text = """
@@ -47,15 +52,16 @@ struct RelaySettings: Sendable {
 
             """
         if let port = self.mxPort { text += "port = \(port)\n" }
-        for listener in self.listeners {
-            text += "\n[[listener]]\naddress = \"127.0.0.1:0\"\n\(listener)\n"
+        for (place, listener) in self.listeners.enumerated() {
+            text += "\n[[listener]]\naddress = \"127.0.0.1:\(self.port(place))\"\n\(listener)\n"
         }
         if let port = self.sinkPort {
             text += "\n[[route]]\ndomains = [\"*\"]\nvia = \"smtp://127.0.0.1:\(port)\"\n"
             text += "tls = \"none\"\n"
         }
         if let port = self.dnsPort { text += "\n[dns]\nservers = [\"127.0.0.1@\(port)\"]\n" }
-        text += "\n[admin]\nlisten = \"127.0.0.1:0\"\n"
+        let admin = self.port(self.listeners.count)
+        text += "\n[admin]\nlisten = \"127.0.0.1:\(admin)\"\n"
         return text + self.extra
     }
 }
