@@ -70,6 +70,8 @@ package final class Node: @unchecked Sendable {
     var cluster: ClusterID
     /// Of the hard state that is known to be synced.
     var durableTerm: UInt64
+    /// Leases of messages whose clients were told no, while a Cancel is under way: not attempted.
+    var withheld: [Tag: [DeliveryID]] = [:]
     /// Counts sessions that are opened in this process, too.
     var boot: BootNumber
     var posts: [Post] = []
@@ -137,6 +139,8 @@ package final class Node: @unchecked Sendable {
         case submission(Submission, MessageBody?, Tag)
         /// The client was told 451: if it is accepted after all, it is to be cancelled.
         case givenUp(Tag)
+        /// The Cancel that follows.
+        case cancel(Tag)
         case answer((CommandResult) -> Void)
         case nothing
     }

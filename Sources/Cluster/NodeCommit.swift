@@ -212,13 +212,25 @@ extension Node {
             }
             self.metrics.committed(in: now - waiter.proposedAt)
         case .givenUp(let tag):
-            // The client was told no: nobody gets the leases of this entry, the Cancel ends them.
-            if case .enqueued = result { self.propose(.cancel(tag), .nothing) }
-            self.effects.removeAll { if case .leased = $0 { true } else { false } }
+            // The client was told no: what is leased here is not attempted, until the Cancel has
+            // ended it or is too late for it.
+            if case .enqueued = result {
+                self.withheld[tag] = []
+                self.propose(.cancel(tag), .cancel(tag))
+            }
+        case .cancel(let tag): self.handOutWithheld(tag, &news.work)
         case .answer(let callback): callback(result)
         case .nothing: break
         }
         self.actOnEffects(&news)
+    }
+
+    /// The Cancel has its result: what is still leased here goes on, it had begun before.
+    private func handOutWithheld(_ tag: Tag, _ work: inout [LeasedWork]) {
+        for delivery in self.withheld.removeValue(forKey: tag) ?? []
+        where self.machine.queue.holder(of: delivery) == self.machine.session {
+            if let leased = self.leasedDelivery(delivery) { work.append(.delivery(leased)) }
+        }
     }
 
     private func actOnEffects(_ news: inout News) {
@@ -230,6 +242,10 @@ extension Node {
         switch effect {
         case .leased(let delivery, let session):
             guard session == self.machine.session else { return }
+            if self.withheld[delivery.message] != nil {
+                self.withheld[delivery.message]?.append(delivery)
+                return
+            }
             if let leased = self.leasedDelivery(delivery) { work.append(.delivery(leased)) }
         case .reportLeased(let report, let session):
             guard session == self.machine.session else { return }
@@ -253,7 +269,7 @@ extension Node {
                 loop.execute { bound.value.decide(.refused(.noLeader)) }
             }
         case .answer(let callback): callback(result)
-        case .givenUp, .nothing: break
+        case .givenUp, .cancel, .nothing: break
         }
     }
 }

@@ -369,6 +369,7 @@ extension Node {
             self.answer(waiter.purpose, .refused(.sessionClosed))
         }
         self.waiters.removeAll()
+        self.withheld.removeAll()
         self.endPlacings()
         self.endRepairs()
         self.leaseClock.end()
