@@ -86,7 +86,7 @@ package enum NodeCount: Int, CaseIterable, Sendable {
     case reports, recipientsEnded, operators
     case checkpoints, segmentsDropped, bodiesCarried, bodiesDropped, starts
     case crashes, powerLosses, pauses, longPauses, partitions, oneWays, breaks, stalls, diskErrors
-    case lowDisks, serverChanges, torn
+    case lowDisks, serverChanges, torn, lateUncounted
 
     package var name: String { "\(self)" }
 }

@@ -39,7 +39,7 @@ extension SimNode {
         switch purpose {
         case .submission(let submission, _): self.decide(submission, nil)
         case .answer(let callback): callback(result)
-        case .givenUp, .nothing: break
+        case .givenUp, .cancel, .nothing: break
         }
     }
 
@@ -166,20 +166,35 @@ extension SimNode {
         case .givenUp(let tag):
             if case .enqueued = result {
                 self.world.counters[.cancels] += 1
-                self.propose(.cancel(tag), .nothing)
+                self.withheld.append((tag, []))
+                self.propose(.cancel(tag), .cancel(tag))
             }
-            self.effects.removeAll { if case .leased = $0 { true } else { false } }
+        case .cancel(let tag): self.handOutWithheld(tag, &news)
         case .answer(let callback): callback(result)
         case .nothing: break
         }
         self.actOnEffects(&news)
     }
 
+    private func handOutWithheld(_ tag: Tag, _ news: inout News) {
+        guard let at = self.withheld.firstIndex(where: { $0.tag == tag }) else { return }
+        let session = self.machine.session
+        for id in self.withheld.remove(at: at).leases
+        where self.machine.queue.holder(of: id) == session {
+            if let work = self.machine.queue.work(id) {
+                news.work.append(.delivery(work, session))
+            }
+        }
+    }
+
     private func actOnEffects(_ news: inout News) {
         for effect in self.effects {
             switch effect {
             case .leased(let delivery, let session) where session == self.machine.session:
-                if let work = self.machine.queue.work(delivery) {
+                let at = self.withheld.firstIndex { $0.tag == delivery.message }
+                if let at {
+                    self.withheld[at].leases.append(delivery)
+                } else if let work = self.machine.queue.work(delivery) {
                     news.work.append(.delivery(work, session))
                 }
             case .reportLeased(let report, let session) where session == self.machine.session:
@@ -245,6 +260,7 @@ extension SimNode {
         let all = self.waiters
         self.waiters = []
         for waiter in all { self.answer(waiter.purpose, .refused(.sessionClosed)) }
+        self.withheld = []
         self.endPlacings()
         self.leaseClock.end()
     }
@@ -311,6 +327,7 @@ extension SimNode {
                 continue
             }
             self.waiters[i].purpose = .givenUp(tag)
+            self.world.truth.givenUp.append((tag, self.place))
             self.decide(submission, nil)
         }
     }

@@ -18,6 +18,7 @@ final class SimNode {
     enum Purpose {
         case submission(SimSubmission, Tag)
         case givenUp(Tag)
+        case cancel(Tag)
         case answer((CommandResult) -> Void)
         case nothing
     }
@@ -98,6 +99,8 @@ final class SimNode {
     var stores: [Store] = []
     var placings: [Placing] = []
     var bodyWaits: [BodyWait] = []
+    /// Leases of messages whose clients were told no, while a Cancel is under way.
+    var withheld: [(tag: Tag, leases: [DeliveryID])] = []
     var incoming: [Incoming] = []
     var nextStream: UInt64 = 0
     var fetches: [Fetch] = []
@@ -215,6 +218,7 @@ final class SimNode {
         self.stores = []
         self.placings = []
         self.bodyWaits = []
+        self.withheld = []
         self.incoming = []
         self.fetches = []
         self.hasControl = self.ids.map { _ in false }

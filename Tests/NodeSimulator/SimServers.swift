@@ -203,7 +203,9 @@ final class SimClient {
             }
         }
         self.world.after(20 * SimWorld.second) {
-            if self.current === submission { self.tryAgain(submission) }
+            guard self.current === submission else { return }
+            self.world.truth.excused.insert(submission.content)
+            self.tryAgain(submission)
         }
     }
 
@@ -220,6 +222,7 @@ final class SimClient {
 
     func wasCut(_ submission: SimSubmission) {
         self.world.counters[.cuts] += 1
+        self.world.truth.excused.insert(submission.content)
         self.tryAgain(submission)
     }
 

@@ -36,6 +36,8 @@ struct MailRecord {
     /// An operator wanted something of a delivery in flight.
     var isMeddledWith = false
     var isFinished = false
+    /// Recipients that were counted when the client had been told no.
+    var late = 0
 }
 
 final class Truth {
@@ -61,6 +63,12 @@ final class Truth {
     private var contents: UInt64 = 0
     /// Messages that a client was told 250 for, before the end.
     var promised: [Tag] = []
+    /// Clients were told no; the Cancel is not in the log yet.
+    var givenUp: [(tag: Tag, node: Int)] = []
+    /// Their processes ended before.
+    var lostCancels: Set<Tag> = []
+    /// Messages that a client sends again without having been told no.
+    var excused: Set<UInt64> = []
     // Dots; see TruthMail.
     var dots: [(delivery: DeliveryID, node: Int, until: Int64)] = []
     var connections: [(destination: String, count: Int)] = []
@@ -186,6 +194,11 @@ final class Truth {
             self.world.check(
                 2, node.disk.hasDurable(tag), "\(node.name) lost \(tag.text) in a crash")
         }
+        for (tag, _) in self.givenUp.filter({ $0.node == node.place }) {
+            if let place = self.places[tag] { self.excused.insert(self.mail[place].content) }
+            self.lostCancels.insert(tag)
+        }
+        self.givenUp.removeAll { $0.node == node.place }
         for i in self.dots.indices where self.dots[i].node == node.place {
             // What is on the wire arrives soon, or never.
             self.dots[i].until = min(
@@ -254,6 +267,7 @@ final class Truth {
                 counted += recipient.repeats
             }
         }
+        self.checkContents()
         for tag in self.promised {
             let isEnded = self.places[tag].map { self.mail[$0].isFinished } ?? false
             self.world.check(1, isEnded, "\(tag.text) was promised and has no end")

@@ -42,6 +42,31 @@ extension Truth {
         }
     }
 
+    /// A client that was told no sends its message again: what comes twice by that was counted.
+    func checkContents() {
+        var byContent: [UInt64: [Int]] = [:]
+        for (place, record) in self.mail.enumerated() where !record.isReport {
+            byContent[record.content, default: []].append(place)
+        }
+        for (place, record) in self.mail.enumerated() {
+            guard let all = byContent[record.content], all.count > 1, all[0] == place,
+                !self.excused.contains(record.content)
+            else { continue }
+            var (arrivals, counted) = (0, 0)
+            for other in all {
+                counted += self.mail[other].late
+                for recipient in self.mail[other].recipients {
+                    arrivals += recipient.arrivals
+                    counted += recipient.repeats + recipient.unsaid
+                }
+            }
+            self.world.check(
+                6, arrivals <= record.recipients.count + counted,
+                "message \(record.content), first \(record.tag.text), came \(arrivals) times to "
+                    + "\(record.recipients.count), \(counted) counted")
+        }
+    }
+
     // MARK: Connections.
 
     func connectionBegan(_ destination: String) {

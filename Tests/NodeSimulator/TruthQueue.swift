@@ -37,8 +37,10 @@ extension Truth {
             command, index: entry.index, stamp: logged.stamp, effects: &self.effects)
         self.world.note("\(entry.index): \(self.text(command)) -> \(result)")
         if let wasKnown { self.checkRepeat(command, wasKnown, result, wasOpen, before) }
-        if let tag = command.tag, wasKnown == nil { self.firstResults[tag] = result }
-        self.take(command, result, entry.index)
+        if wasKnown == nil {
+            if let tag = command.tag { self.firstResults[tag] = result }
+            self.take(command, result, entry.index)
+        }
         self.takeEffects()
         for tag in touched { self.settle(tag, command, result) }
         if case .admin(let admin) = command.action { self.meddle(admin) }
@@ -168,8 +170,18 @@ extension Truth {
                 "\(of.message.text).\(of.number) is reported twice")
             let isDouble = self.places[of.message].map { self.mail[$0].isReport } ?? false
             self.arrive(tag, message, isReport: true, isDoubleBounce: isDouble)
+        case .cancel(let tag):
+            self.givenUp.removeAll { $0.tag == tag }
+            guard let place = self.places[tag] else { return }
+            if case .late(let count) = result { self.mail[place].late += Int(count) }
+            if result == .cancelled, self.mail[place].isFinished, !self.queue.isOpen(tag.session) {
+                // Known and not mended: of a closed session the state does not know any more that
+                // the message had ended, and counts nothing.
+                self.world.counters[.lateUncounted] += 1
+                self.excused.insert(self.mail[place].content)
+            }
         case .admin, .closeSession, .expireSession, .outcome, .release, .grant, .suspend,
-            .clearSuspension, .cancel, .waiveReport, .expire, .bodyLost, .tick, .settings, .drain,
+            .clearSuspension, .waiveReport, .expire, .bodyLost, .tick, .settings, .drain,
             .replicaAdded, .replicasLost, .removeNode, .admit, .wish:
             return
         }
@@ -189,6 +201,7 @@ extension Truth {
                     address: recipient.address, delivery: UInt16(delivery),
                     notifies: recipient.notify.contains(.failure)))
         }
+        if self.lostCancels.contains(tag) { self.excused.insert(message.receipt.digest.a) }
         self.places[tag] = self.mail.count
         self.live.append(self.mail.count)
         self.mail.append(

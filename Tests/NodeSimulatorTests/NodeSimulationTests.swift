@@ -14,6 +14,7 @@ struct NodeSimulationTests {
         61,  // a dot of a lease of the session before the present one was let go
         69,  // an OpenSession that was in the log twice was answered twice
         20,  // a node without a share of any destination kept the leases that it got
+        178,  // a lease by a Grant was attempted while the Cancel of its message was under way
         76,  // a tag that was given up was told to nobody: copies of its body stayed
     ]
 

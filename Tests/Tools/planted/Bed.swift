@@ -5,11 +5,14 @@ enum Bed {
     case simulator
     /// Mistakes of bodies' machines, in a small cluster of which all runs are made.
     case bodies
+    /// Mistakes of bodies, leases, sessions and checkpoints, in whole nodes that are simulated.
+    case nodes
 
     var name: String {
         switch self {
         case .simulator: "simulator"
         case .bodies: "bodies"
+        case .nodes: "nodes"
         }
     }
 
@@ -17,6 +20,7 @@ enum Bed {
         switch self {
         case .simulator: "simulate"
         case .bodies: "explore"
+        case .nodes: "simulate-node"
         }
     }
 
@@ -29,13 +33,19 @@ enum Bed {
                 "Sources/Primitives", "Sources/Raft", "Sources/SMTP", "Sources/Spool",
                 "Sources/MailQueue", "Tests/Explorer", "Tests/Tools/explore",
             ]
+        case .nodes:
+            [
+                "Sources/Primitives", "Sources/Raft", "Sources/SMTP", "Sources/Spool",
+                "Sources/MailQueue", "Sources/Cluster/Machine", "Tests/NodeSimulator",
+                "Tests/Tools/simulate-node",
+            ]
         }
     }
 
     /// The arguments of the program, one run after the other until one finds something.
     func runs(_ seeds: Int) -> [[String]] {
         switch self {
-        case .simulator: return [["--seeds", "0..\(seeds - 1)"]]
+        case .simulator, .nodes: return [["--seeds", "0..\(seeds - 1)"]]
         case .bodies:
             let small = "--bodies --acceptors 1 --cuts 0 --leaders 0 --states-max 1500000"
             let scopes = [
@@ -58,6 +68,13 @@ enum Bed {
             }
             let words = line.split(separator: " ", maxSplits: 2)
             return "\((Int(words[1]) ?? 0) + 1) seeds: \(words.last ?? "")"
+        case .nodes:
+            guard code == 1, let line = lines.first(where: { $0.hasPrefix("seed ") }) else {
+                return nil
+            }
+            let words = line.split(separator: " ", maxSplits: 2)
+            let count = (Int(words[1].prefix { $0.isNumber }) ?? 0) + 1
+            return "\(count) seeds: \(String(words.last ?? "").prefix(100))"
         case .bodies:
             if code > 1, code != 64 { return "the program traps" }
             guard code == 1, let line = lines.first(where: { $0.hasPrefix("VIOLATION ") }) else {
@@ -73,6 +90,7 @@ enum Bed {
             switch self {
             case .simulator: ("", Self.simulatorTargets)
             case .bodies: (Self.nio, Self.bodiesTargets)
+            case .nodes: (Self.nio, Self.nodesTargets)
             }
         return """
             // swift-tools-version: 6.2
@@ -120,5 +138,20 @@ enum Bed {
                     "Explorer", ["Primitives", "Raft", "SMTP", "Spool", "MailQueue"],
                     path: "Tests/Explorer"),
                 tool("explore", ["Primitives", "Raft", "Explorer"]),
+        """
+
+    /// Of Cluster the machines alone, which import pure targets only.
+    private static let nodesTargets = """
+                library("SMTP", ["Primitives", nio]),
+                library("Spool", ["Primitives", nio]),
+                library("MailQueue", ["Primitives", "SMTP", "Spool"]),
+                library(
+                    "Cluster", ["Primitives", "Raft", "SMTP", "Spool", "MailQueue"],
+                    path: "Sources/Cluster/Machine"),
+                library(
+                    "NodeSimulator",
+                    ["Primitives", "SMTP", "Raft", "Spool", "MailQueue", "Cluster"],
+                    path: "Tests/NodeSimulator"),
+                tool("simulate-node", ["NodeSimulator"]),
         """
 }

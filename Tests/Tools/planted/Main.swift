@@ -21,7 +21,7 @@ enum Main {
             case "--seeds": seeds = Int(words.popFirst() ?? "") ?? seeds
             case "--only": only.append(words.popFirst() ?? "")
             case "--list":
-                for bug in Bugs.all + BodyBugs.all { print(bug.name, "-", bug.why) }
+                for bug in Bugs.all + BodyBugs.all + NodeBugs.all { print(bug.name, "-", bug.why) }
                 return
             case _:
                 print("planted [--root DIR] [--work DIR] [--seeds N] [--only NAME]... [--list]")
@@ -30,7 +30,10 @@ enum Main {
         }
         var failed = 0
         var count = 0
-        for (bed, all) in [(Bed.simulator, Bugs.all), (Bed.bodies, BodyBugs.all)] {
+        let beds = [
+            (Bed.simulator, Bugs.all), (Bed.bodies, BodyBugs.all), (Bed.nodes, NodeBugs.all),
+        ]
+        for (bed, all) in beds {
             let bugs = all.filter { only.isEmpty || only.contains($0.name) }
             guard !bugs.isEmpty else { continue }
             count += bugs.count
