@@ -89,6 +89,15 @@ package enum MetricCatalogue {
                 + "queue_full, too_many, told",
             alert: "any increase: a stranger, a copied disk, or a certificate that has expired"),
         entry(
+            "peer_errors_total", .counter,
+            "Messages of other nodes that were dropped: what a peer must not say.",
+            labels: "cause: malformed, agreement, not_yours, founding",
+            alert: "any increase: versions that do not fit, or a fault of ours"),
+        entry(
+            "founding_refusals_total", .counter,
+            "What other nodes asked while there was no cluster, and were refused.",
+            labels: "cause: other_cluster, other_incarnation, other_seeds, peers_disagree"),
+        entry(
             "peer_skipped_frames_total", .counter,
             "Frames of other nodes of kinds that only a later version knows."),
         entry(
