@@ -69,7 +69,13 @@ extension Node: PeerEvents {
             self.machine.receiveRenewal(
                 renewal.session, sentAt: renewal.sentAt.nanoseconds, from: incarnation, now)
         case .renewed(let answer): self.renewed(answer.session, sentAt: answer.sentAt)
-        case .standing(let standing): self.stands(node, standing)
+        case .standing(let standing):
+            self.stands(node, standing)
+            // What is applied is committed, and synced on that disk: it will never have less. The
+            // leader knows it by acknowledgements; whoever follows must know a copied disk too.
+            self.mesh?.acknowledged(
+                incarnation, index: standing.applied.index, term: standing.applied.term,
+                commit: standing.applied.index)
         case .founding(let bytes): self.receiveFounding(bytes, from: node)
         case .bodyOpen, .bodyChunk, .bodyEnd, .bodyWhole, .bodyStored, .bodyRefused,
             .bodyAbandoned, .fetchBody, .fetchedHead, .fetchedPiece, .fetchFailed, .fetchMore,

@@ -78,6 +78,7 @@ final class Fleet: @unchecked Sendable {
             ca = "\(authority)/ca.pem"
             certificate = "\(authority)/\(name).pem"
             key = "\(authority)/\(name).key"
+            commit_timeout = "10s"
 
             """
     }
