@@ -11,7 +11,8 @@ struct NodeRow {
     var incarnation: Incarnation
     var boot: BootNumber
     var draining = false
-    /// False: removed, or it has not opened a session yet. The row stays, since sessions and deliveries name it by its place.
+    /// False: removed, or it has not opened a session yet. The row stays, since sessions and
+    /// deliveries name it by its place.
     var isMember = true
     /// Earlier incarnations, oldest first: none of them comes back, their copies are gone. At most
     /// `retiredMax`.
