@@ -71,7 +71,12 @@ extension SimWorld {
             node.pause(self.magnitude(10 * Self.millisecond, 3 * Self.second))
         case .longPause:
             self.counters[.longPauses] += 1
-            node.pause(self.magnitude(3 * Self.second, 14 * Self.second))
+            // Often for about T: the first renewal meets the expiry.
+            let isClose = self.chance(600)
+            node.pause(
+                isClose
+                    ? self.draw(3900, 4700) * Self.millisecond
+                    : self.magnitude(3 * Self.second, 14 * Self.second))
         case .isolate, .split, .oneWay: self.partition(fault, node)
         case .breakLinks:
             self.counters[.breaks] += 1

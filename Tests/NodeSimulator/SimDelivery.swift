@@ -162,7 +162,7 @@ final class SimDelivery {
         let id = attempt.work.id
         world.counters[.dots] += 1
         world.truth.dotWritten(
-            id, by: self.node, until: world.now + guardNanos,
+            id, of: attempt.session, by: self.node, until: world.now + guardNanos,
             isExcused: world.now - checkedAt > guardNanos)
         let delay = world.servers.dotDelay()
         // The kernel gives up what is not acknowledged in time.

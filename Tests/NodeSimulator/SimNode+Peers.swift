@@ -85,6 +85,7 @@ extension SimNode {
     private func renewed(_ session: SessionID, _ sentAt: Int64) {
         guard session == self.machine.session else { return }
         self.leaseClock.renewed(sentAt: Instant(nanoseconds: sentAt))
+        self.world.truth.checkLease(of: self)
     }
 
     func receive(_ load: SimLoad, _ kind: SimLinkKind, from peer: Int) {

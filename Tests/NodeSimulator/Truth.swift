@@ -228,6 +228,7 @@ final class Truth {
     // MARK: Now and then, and at the end.
 
     func sweep() {
+        for node in self.world.nodes { self.checkLease(of: node) }
         for place in self.live { self.checkCopies(self.mail[place].tag, "in passing") }
         for session in self.queue.openSessions {
             let count =

@@ -10,7 +10,15 @@ extension Truth {
     /// A node writes the final dot of a delivery; it is under way until it arrives, or until then.
     ///
     /// - Parameter isExcused: the process stood still for more than G between check and write.
-    func dotWritten(_ id: DeliveryID, by node: SimNode, until: Int64, isExcused: Bool) {
+    func dotWritten(
+        _ id: DeliveryID, of session: SessionID, by node: SimNode, until: Int64, isExcused: Bool
+    ) {
+        // Stricter than the invariant: nobody else may even have the permission.
+        if let holder = self.queue.holder(of: id), holder != session {
+            self.world.check(
+                6, isExcused,
+                "\(node.name) sends \(id.message.text).\(id.index), leased to \(holder.raw)")
+        }
         self.dots.removeAll { $0.until <= self.world.now }
         self.world.note("\(node.name) writes the dot of \(id.message.text).\(id.index)")
         if let other = self.dots.first(where: { $0.delivery == id && $0.node != node.place }) {
@@ -20,6 +28,18 @@ extension Truth {
         }
         // Excused is also what meets a dot that was written too late.
         if !isExcused { self.dots.append((id, node.place, until)) }
+    }
+
+    /// A node's leases hold only while its session is open for all: the holder's time is over before
+    /// the leader's, however fast or slow their clocks.
+    func checkLease(of node: SimNode) {
+        let session = node.machine.session
+        guard node.isRunning, session != .none, node.leaseClock.mayBegin(at: node.clock) else {
+            return
+        }
+        self.world.check(
+            6, self.queue.isOpen(session),
+            "\(node.name)'s leases hold, and its session \(session.raw) is closed")
     }
 
     func dotGone(_ id: DeliveryID, of node: SimNode) {

@@ -158,7 +158,9 @@ extension Truth {
             self.world.check(
                 6, open.boot > last, "\(open.node) opens with boot \(open.boot) after \(last)")
             self.boots[open.node] = open.boot
-        case .expireSession where result == .done: self.world.counters[.expiries] += 1
+        case .expireSession where result == .done:
+            self.world.counters[.expiries] += 1
+            for node in self.world.nodes { self.checkLease(of: node) }
         case .enqueue(let message):
             guard case .enqueued = result, let tag = command.tag else { return }
             self.arrive(tag, message, isReport: false, isDoubleBounce: false)

@@ -122,11 +122,6 @@ enum NodeBugs {
                 "guard !isSameDisk || open.boot > self.nodes[known].boot else {",
                 "guard !isSameDisk || open.boot >= self.nodes[known].boot else {")),
         Bug(
-            "leased-twice", "a delivery in flight is granted again",
-            Edit(
-                queue + "Dispatch.swift", "case .leased, .held, .ended: return false",
-                "case .leased: return true\n        case .held, .ended: return false")),
-        Bug(
             "takeover-uncounted", "a lease of a dead session is granted again and not counted",
             Edit(
                 queue + "Sessions.swift", "if mayRepeat { self.markLeases(of: place) }", "")),
