@@ -30,8 +30,8 @@ extension Truth {
         if !isExcused { self.dots.append((id, node.place, until)) }
     }
 
-    /// A node's leases hold only while its session is open for all: the holder's time is over before
-    /// the leader's, however fast or slow their clocks.
+    /// A node's leases hold only while its session is open for all: the holder's time is over
+    /// before the leader's, however fast or slow their clocks.
     func checkLease(of node: SimNode) {
         let session = node.machine.session
         guard node.isRunning, session != .none, node.leaseClock.mayBegin(at: node.clock) else {

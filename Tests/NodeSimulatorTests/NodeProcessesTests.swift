@@ -1,4 +1,4 @@
-// NodeProcessesTests.swift - the same seeds are the same runs in processes whose hash tables differ.
+// NodeProcessesTests.swift - the same seeds are the same runs where hash tables differ.
 
 import Foundation
 import Testing
