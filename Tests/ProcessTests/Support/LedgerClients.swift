@@ -44,7 +44,8 @@ final class LedgerClients: Sendable {
                 if client == nil || count % 20 == 0 {
                     turn += 1
                     client = try MailClient(port: ports[turn % max(1, ports.count)])
-                    client?.connection.seconds = 45
+                    // Longer than a node holds a reply back (`commit_timeout`).
+                    client?.connection.seconds = 15
                 }
                 promises.with { _ = $0.unpromised.insert(marker) }
                 guard
