@@ -39,6 +39,8 @@ final class JournalWriter {
 
     private var file: DataFile?
     private var contents = SegmentContents(number: 0)
+    /// The segment before this one, until this one's first batch is synced.
+    private var last: SealedSegment?
     private var offset = 0
     private var nextBatch: UInt64
     private var nextSegment: UInt64
@@ -92,6 +94,7 @@ final class JournalWriter {
             n.writtenBytes += UInt64(length)
             n.syncTime += took
         }
+        self.sealLast()
         self.enter(batch, file)
         self.offset += length
         self.nextBatch += 1
@@ -146,7 +149,9 @@ final class JournalWriter {
 
     /// Seals the segment and begins the next.
     private func roll() throws(StorageError) {
-        self.sealCurrent()
+        self.sealLast()
+        self.last = self.file.map { SealedSegment(contents: self.contents, file: $0) }
+        self.file = nil
         invariant(self.nextSegment < RecordFileID.numberMax, "segments can be numbered")
         let file = try self.pool.takeForWriting(self.nextSegment)
         self.contents = SegmentContents(number: self.nextSegment)
@@ -156,10 +161,12 @@ final class JournalWriter {
         self.bodies.add(file)
     }
 
-    private func sealCurrent() {
-        guard let file = self.file else { return }
-        self.pool.seal(SealedSegment(contents: self.contents, file: file))
-        self.file = nil
+    /// The segment before this one may go from now on: the hard state and the log base that it
+    /// held are synced in this one's first batch.
+    private func sealLast() {
+        guard let last else { return }
+        self.last = nil
+        self.pool.seal(last)
     }
 
     private func fillPreamble() {

@@ -54,6 +54,8 @@ final class FaultyFiles: FileSystem, @unchecked Sendable {
     var isFull = false
     /// What `space` says; nil: the truth.
     var free: Int?
+    /// Called in front of each sync of a file.
+    var beforeSync: (() -> Void)?
 
     init(_ plan: Plan? = nil) { self.plan = plan }
 
@@ -136,6 +138,7 @@ final class FaultyFiles: FileSystem, @unchecked Sendable {
     }
 
     func sync(_ file: Int32) throws(FileFault) {
+        self.beforeSync?()
         try self.pass(.sync)
         var status = stat()
         fstat(file, &status)

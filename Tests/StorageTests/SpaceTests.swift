@@ -187,6 +187,33 @@ struct SpaceTests {
         #expect(rig.told.until { $0.levels.last == .normal })
     }
 
+    @Test func `a segment may go only when the next one has the hard state, synced`() throws {
+        var options = smallOptions()
+        options.youngSegments = 1000
+        let files = FaultyFiles()
+        let rig = try Rig(options: options, files: files)
+        let journal = rig.directory.path + "/data/journal"
+        let core = rig.storage.core
+        let seen = Monitor((segments: 0, first: 0, early: 0))
+        files.beforeSync = {
+            let names = (try? FileManager.default.contentsOfDirectory(atPath: journal)) ?? []
+            let segments = names.count { $0.hasSuffix(".seg") }
+            let sealed = core.pool.sealedCount
+            seen.withLock { s in
+                // The first sync of a new segment: the one before it may not be sealed yet.
+                if segments > s.segments, s.segments > 0 {
+                    s.first += 1
+                    if sealed > segments - 2 { s.early += 1 }
+                }
+                s.segments = segments
+            }
+        }
+        for i in 1...300 { rig.durable(rig.entry(i, [UInt8](repeating: 1, count: 2000))) }
+        files.beforeSync = nil
+        let counts = seen.withLock { $0 }
+        #expect(counts.first > 5 && counts.early == 0)
+    }
+
     @Test func `after the end everybody is answered, and nothing is done`() throws {
         let rig = try Rig()
         rig.close()
