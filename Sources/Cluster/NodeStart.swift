@@ -78,10 +78,12 @@ extension RunningNode {
         } catch {
             unreachable("an error of another kind: \(error)")
         }
+        let facts = restored.facts
         let node = Node(
             loop: loops.next(), storage: storage, identity: recovery.identity, settings: settings,
             clusterSettings: ClusterSettings(settings), machine: restored.machine(recovery),
             logger: logger)
+        for fact in facts { node.machine.resume(fact: fact) }
         if settings.isSeveral, let cluster = settings.cluster {
             do {
                 try node.join(cluster, recovery)
@@ -146,6 +148,8 @@ private struct Restored: ~Copyable {
     var log: Start
     /// The commands of the log's entries.
     var known: [LogEntry]
+    /// What was noted of attempts.
+    var facts: [Command]
     /// Of the newest entry or checkpoint; nil: there is none.
     var newest: NodeMeta?
 
@@ -163,6 +167,9 @@ private struct Restored: ~Copyable {
             newest = NodeMeta(
                 stamp: last.stamp, wall: last.wall, configuration: log.configuration)
         }
+        let notes = try OutcomeNotes(
+            recovery.notes, queue: queue, known: known, commit: log.hardState.commit)
+        self.facts = notes.facts
         self.queue = queue
         self.log = log
         self.known = known

@@ -83,6 +83,9 @@ extension Node {
             // the one that was opened since: it may have leased the delivery, too.
             self.machine.submitFact(action)
             self.planTurn()
+        } else if self.mesh != nil, let tag = self.machine.drawTag() {
+            self.note(tag, action)
+            self.propose(tag, action, .nothing)
         } else {
             self.propose(action, .nothing)
         }

@@ -107,4 +107,43 @@ struct ThreeNodeTests {
         try await rig.wait { await rig.status(leader).health == .healthy }
         try await rig.end()
     }
+
+    @Test func `what was delivered before a kill is told at the next start, and not done again`()
+        async throws
+    {
+        let rig = try ClusterRig()
+        try await rig.start()
+        let tag = try await self.accepted(rig, 0, Array("once\r\n".utf8))
+        let isIt: (LeasedDelivery) -> Bool = { $0.id.message == tag }
+        try await rig.wait {
+            rig.members.contains { $0.taker.deliveries.contains(where: isIt) }
+        }
+        let place = try #require(
+            rig.members.indices.first { rig.members[$0].taker.deliveries.contains(where: isIt) })
+        let delivery = try #require(rig.members[place].taker.deliveries.first(where: isIt))
+        // Nobody is left who could take the outcome into the log.
+        for other in rig.members.indices where other != place { try await rig.kill(other) }
+        rig.members[place].running.desk.settle(
+            DeliveryOutcome(
+                delivery: delivery.id, session: delivery.session, attempt: delivery.attempt,
+                verdicts: [(0, Verdict(.delivered, Reply(250, nil, "ok")))], endsLease: true))
+        // The outcome is noted: what is asked of the node later is answered later.
+        _ = try await rig.on(place) { $0.machine.session }
+        try await rig.kill(place)
+        // Started together: no single one of them would get a leader.
+        for member in rig.members.indices { rig.members[member] = try rig.open(member) }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for member in rig.members {
+                group.addTask { try await member.running.start() }
+            }
+            try await group.waitForAll()
+        }
+        try await rig.wait { await rig.status(place).queue?.messages == 0 }
+        for member in rig.members.indices {
+            try await rig.wait { await rig.status(member).queue?.messages == 0 }
+            #expect(!rig.members[member].taker.deliveries.contains(where: isIt))
+            #expect(await rig.status(member).possibleDuplicates == 0)
+        }
+        try await rig.end()
+    }
 }

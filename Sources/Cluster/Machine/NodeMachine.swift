@@ -147,6 +147,12 @@ package struct NodeMachine: ~Copyable {
                 Origin(session: self.lastSession, sequence: self.factSequence), action))
     }
 
+    /// A fact of a former process, as it was noted: in front of the session that this one opens.
+    package mutating func resume(fact command: Command) {
+        invariant(command.isFact, "only a fact outlives its session")
+        self.courier.add(fact: command)
+    }
+
     package mutating func openSession(_ open: OpenSession) {
         self.openNonce = open.nonce
         self.courier.open(Command(.openSession(open)))
