@@ -89,6 +89,10 @@ package enum MetricCatalogue {
                 + "queue_full, too_many, told",
             alert: "any increase: a stranger, a copied disk, or a certificate that has expired"),
         entry(
+            "state_differences_total", .counter,
+            "Nodes that have another state than this one at the same entry of the log.",
+            alert: "any increase: see the log for what to do"),
+        entry(
             "peer_errors_total", .counter,
             "Messages of other nodes that were dropped: what a peer must not say.",
             labels: "cause: malformed, agreement, not_yours, founding",

@@ -72,6 +72,7 @@ package final class Node: @unchecked Sendable {
     var durableTerm: UInt64
     /// Leases of messages whose clients were told no, while a Cancel is under way: not attempted.
     var withheld: [Tag: [DeliveryID]] = [:]
+    var comparison = Comparison()
     /// Counts sessions that are opened in this process, too.
     var boot: BootNumber
     var posts: [Post] = []

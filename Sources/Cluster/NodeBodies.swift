@@ -277,6 +277,7 @@ extension Node {
 
     /// What a peer says of itself once a second. One that has space again is asked again.
     func stands(_ node: NodeName, _ standing: Standing) {
+        self.compare(node, standing.state)
         let refused = self.directory[node]?.standing?.refusesBodies ?? false
         self.directory.stands(node, standing)
         guard refused, !standing.refusesBodies, let line = self.directory[node], line.hasBulk else {

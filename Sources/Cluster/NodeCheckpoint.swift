@@ -96,6 +96,7 @@ extension Node {
         {
             let seal = self.machine.sealCheckpoint()
             invariant(seal.applied == head.position.index, "rows and log are of one index")
+            self.comparison.add(StateMark(index: seal.applied, hash: seal.stateHash))
             last = CheckpointMeta(
                 appliedIndex: head.position.index, appliedTerm: head.position.term,
                 meta: head.meta.encoded(queue: seal.meta))

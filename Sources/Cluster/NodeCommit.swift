@@ -139,6 +139,7 @@ extension Node {
         }
         if session == .none { self.effects.removeAll(keepingCapacity: true) }
         if let applied { self.planRepairs(after: applied.entry.command) }
+        defer { if let applied { self.compareState(at: applied.entry.command) } }
         if let applied, let origin = applied.entry.command.origin, origin.session == session,
             let waiter = self.waiters.remove(origin.sequence)
         {

@@ -47,6 +47,9 @@ struct NodeMetrics: Sendable {
     /// The only copy of a message's body is lost.
     func bodyLost() { self.lost.increment() }
 
+    /// Another node has another state at the same index.
+    func stateDiffers() { Counter(label: "posthouse_state_differences_total").increment() }
+
     /// A message of a peer was dropped.
     func peerError(_ why: StaticString) {
         Counter(label: "posthouse_peer_errors_total", dimensions: [("cause", "\(why)")])

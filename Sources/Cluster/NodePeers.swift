@@ -197,7 +197,8 @@ extension Node: PeerEvents {
             diskFreePermille: UInt16(
                 clamping: disk.freeBytes / max(1, disk.totalBytes / 1000)),
             refusesBodies: self.storage.level != .normal,
-            isDraining: self.phase == .stopping || self.care.drainingSince != nil)
+            isDraining: self.phase == .stopping || self.care.drainingSince != nil,
+            state: self.comparison.own.last ?? .none)
         for line in self.directory.lines where line.hasControl {
             _ = mesh.send(.standing(standing), to: line.name)
         }

@@ -56,6 +56,7 @@ extension Node {
         self.checkpointIfWanted(now)
         self.keepMembers(now)
         self.planRepairsSoon()
+        self.markState(now)
         self.updateObstacle()
         self.sampleMetrics()
         self.sampleQuota()

@@ -33,7 +33,7 @@ struct PeerCodecTests {
             Standing(
                 applied: LogPosition(term: 1, index: 2), durable: LogPosition(term: 3, index: 4),
                 sessionsIn: 5, sessionsOut: 6, diskFreePermille: 1000, refusesBodies: true,
-                isDraining: false)),
+                isDraining: false, state: StateMark(index: 7, hash: 8))),
         .bodyOpen(stream: 1),
         .bodyChunk(stream: 1, number: 2, blocks: Self.blocks),
         .bodyEnd(stream: 1, tag: Self.tag, Self.seal),

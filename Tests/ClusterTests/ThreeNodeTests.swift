@@ -146,4 +146,34 @@ struct ThreeNodeTests {
         }
         try await rig.end()
     }
+
+    @Test func `nodes compare their states at an entry of the leader's, and name one that differs`()
+        async throws
+    {
+        let rig = try ClusterRig()
+        try await rig.start()
+        _ = try await self.accepted(rig, 1, Array("compared\r\n".utf8))
+        var common: StateMark?
+        try await rig.wait {
+            var marks: [[StateMark]] = []
+            for place in rig.members.indices {
+                marks.append(try await rig.on(place) { $0.comparison.own })
+            }
+            common = marks[0].last { mark in marks.allSatisfy { $0.contains(mark) } }
+            return common != nil
+        }
+        let mark = try #require(common)
+        let other = StateMark(index: mark.index, hash: mark.hash ^ 1)
+        let unknown = StateMark(index: mark.index + 1_000_000, hash: 1)
+        let alarms = try await rig.on(0) { node in
+            var seen: [[String]] = [node.alarms]
+            for mark in [unknown, mark, other, mark] {
+                node.compare("b", mark)
+                seen.append(node.alarms)
+            }
+            return seen
+        }
+        #expect(alarms == [[], [], [], ["state_differs"], []])
+        try await rig.end()
+    }
 }

@@ -233,7 +233,8 @@ package struct PeerFuzz {
                     sessionsOut: UInt32(truncatingIfNeeded: self.number()),
                     diskFreePermille: UInt16(self.dice.below(1001)),
                     refusesBodies: self.dice.chance(permille: 500),
-                    isDraining: self.dice.chance(permille: 500)))
+                    isDraining: self.dice.chance(permille: 500),
+                    state: StateMark(index: self.number(), hash: self.number())))
         case _:
             return .raft(self.bytes(self.dice.below(50)))
         }

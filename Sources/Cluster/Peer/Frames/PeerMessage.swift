@@ -141,9 +141,11 @@ package struct Standing: Equatable, Sendable {
     /// Low on space: send no bodies.
     package var refusesBodies: Bool
     package var isDraining: Bool
+    /// Of the newest checkpoint that was made.
+    package var state: StateMark
     package init(
         applied: LogPosition, durable: LogPosition, sessionsIn: UInt32, sessionsOut: UInt32,
-        diskFreePermille: UInt16, refusesBodies: Bool, isDraining: Bool
+        diskFreePermille: UInt16, refusesBodies: Bool, isDraining: Bool, state: StateMark
     ) {
         self.applied = applied
         self.durable = durable
@@ -152,6 +154,7 @@ package struct Standing: Equatable, Sendable {
         self.diskFreePermille = diskFreePermille
         self.refusesBodies = refusesBodies
         self.isDraining = isDraining
+        self.state = state
     }
 }
 

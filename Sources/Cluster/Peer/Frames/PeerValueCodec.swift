@@ -76,6 +76,8 @@ extension Standing {
         out.putU16(self.diskFreePermille)
         out.putBool(self.refusesBodies)
         out.putBool(self.isDraining)
+        out.putU64(self.state.index)
+        out.putU64(self.state.hash)
     }
 
     init(_ fields: inout PeerFields) throws(CodecError) {
@@ -83,7 +85,8 @@ extension Standing {
             applied: try LogPosition(&fields), durable: try LogPosition(&fields),
             sessionsIn: try fields.u32(), sessionsOut: try fields.u32(),
             diskFreePermille: try fields.u16(), refusesBodies: try fields.bool(),
-            isDraining: try fields.bool())
+            isDraining: try fields.bool(),
+            state: StateMark(index: try fields.u64(), hash: try fields.u64()))
         guard self.diskFreePermille <= 1000 else { throw .outOfRange("permille") }
     }
 }
