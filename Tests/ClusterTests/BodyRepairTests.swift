@@ -200,6 +200,7 @@ struct BodyRepairTests {
     {
         let rig = try ClusterRig()
         rig.youngSegments = 1
+        rig.upkeepInterval = .milliseconds(50)
         try await rig.start()
         var first: (Primitives.Tag, [UInt8])?
         for number in 0..<15 {

@@ -245,7 +245,6 @@ struct ChangeTests {
 
     @Test func `a node that waits for its cluster says for whom`() async throws {
         let rig = try ClusterRig()
-        try await rig.choosePorts()
         rig.members = [try rig.open(0)]
         let running = rig.members[0].running
         let starting = Task { try await running.start() }

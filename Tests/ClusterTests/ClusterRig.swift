@@ -26,13 +26,14 @@ final class ClusterRig {
     static let others = ["d"]
     let directory: String
     let loops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-    private var ports: [Int] = []
     /// Of each member that is opened from now on.
     var limits = SnapshotLimits()
     var lowWaterBytes = 1 << 20
     var members: [Member] = []
     /// Sealed segments that are kept before the oldest is evacuated.
     var youngSegments = 4
+    /// Between two looks of the storage at its old files; all of them are looked at in sixty.
+    var upkeepInterval = Duration.seconds(1)
     /// `cluster.copies`.
     var copies: Int?
 
@@ -46,29 +47,23 @@ final class ClusterRig {
         try self.write("ca.pem", ca.certificate)
         for name in Self.names + Self.others {
             let issued = try CertificateAuthority.issue(
-                by: ca, name: name, hosts: ["127.0.0.1"], validity: validity)
+                by: ca, name: name, hosts: [self.address], validity: validity)
             try self.write("\(name).pem", issued.certificate)
             try self.write("\(name).key", issued.key)
         }
     }
 
-    /// Below those that the kernel gives out, so that no connection of another test takes one
-    /// between two starts; each number is tried once in this process.
-    private static let nextPort = Atomic<Int>(Int.random(in: 10_000..<25_000))
+    private static let rigs = Atomic<Int>(0)
 
-    /// Ports on which nobody listens now.
-    func choosePorts() async throws {
-        while self.ports.count < (Self.names + Self.others).count {
-            let port = Self.nextPort.add(1, ordering: .relaxed).newValue
-            do {
-                let channel = try await ServerBootstrap(group: self.loops)
-                    .bind(host: "127.0.0.1", port: port).get()
-                try await channel.close()
-                self.ports.append(port)
-            } catch let error as IOError where error.errnoCode == EADDRINUSE {
-                continue
-            }
-        }
+    /// Of this rig alone: no connection and no server of another test is there, so a node that
+    /// comes back finds its port free.
+    let address: String = {
+        let number = ClusterRig.rigs.add(1, ordering: .relaxed).newValue
+        return "127.\(64 + Int(getpid()) % 128).\(number / 250).\(number % 250 + 1)"
+    }()
+
+    private func endpoint(_ place: Int) -> Endpoint {
+        Endpoint(host: self.address, port: 7651 + place)
     }
 
     private func write(_ name: String, _ text: String) throws {
@@ -83,9 +78,9 @@ final class ClusterRig {
         settings.node.data = "\(self.directory)/data-\(name)"
         var cluster = Settings.Cluster()
         cluster.name = "test"
-        cluster.listen = Endpoint(host: "127.0.0.1", port: self.ports[place])
-        cluster.seeds = zip(Self.names, self.ports).map {
-            Settings.Seed(name: $0, endpoint: Endpoint(host: "127.0.0.1", port: $1))
+        cluster.listen = self.endpoint(place)
+        cluster.seeds = Self.names.indices.map {
+            Settings.Seed(name: Self.names[$0], endpoint: self.endpoint($0))
         }
         cluster.copies = self.copies
         cluster.ca = "\(self.directory)/ca.pem"
@@ -99,6 +94,7 @@ final class ClusterRig {
         var options = StorageOptions()
         options.segmentBytes = 4 << 20
         options.youngSegments = self.youngSegments
+        options.upkeepInterval = self.upkeepInterval
         options.reserveBytes = 1 << 20
         options.lowWaterBytes = self.lowWaterBytes
         var logger = Logger(label: self.settings(place).node.name)
@@ -114,7 +110,6 @@ final class ClusterRig {
 
     /// Opens all and waits until each has its session.
     func start() async throws {
-        try await self.choosePorts()
         for place in Self.names.indices { self.members.append(try self.open(place)) }
         try await withThrowingTaskGroup { group in
             for member in self.members {

@@ -45,7 +45,7 @@ struct NewMemberTests {
         // It is known to the cluster, with its address, whoever leads.
         let views = try await rig.on(1) { $0.machine.queue.memberViews }
         let view = try #require(views.first { $0.name == "d" })
-        #expect(view.disks.count == 1 && view.host == "127.0.0.1" && view.port != 0)
+        #expect(view.disks.count == 1 && view.host == rig.address && view.port != 0)
         #expect(view.incarnation == view.disks[0].incarnation)
         // Its death costs no vote.
         try await rig.kill(place)

@@ -23,6 +23,8 @@ final class FaultyFiles: FileSystem, @unchecked Sendable {
         var errno: Int32
         /// Half of the bytes are written before it fails.
         var torn = false
+        /// Those behind the nth fail, too.
+        var onwards = false
     }
     private struct Undo {
         var inode: UInt64
@@ -67,9 +69,9 @@ final class FaultyFiles: FileSystem, @unchecked Sendable {
         let code = self.lock.withLock { () -> Int32? in
             if self.dead { return EIO }
             self.counts[call, default: 0] += 1
-            guard let plan = self.plan, plan.call == call, self.counts[call] == plan.nth else {
-                return nil
-            }
+            guard let plan = self.plan, plan.call == call, let count = self.counts[call],
+                count == plan.nth || plan.onwards && count > plan.nth
+            else { return nil }
             self.hasFailed = true
             if self.staysBroken { self.dead = true }
             return plan.errno
