@@ -73,7 +73,10 @@ extension Node {
             case .failed: self.rates.bounced.add()
             }
         }
-        let lines = outcome.verdicts.map { Outcome.Line(recipient: $0.index, verdict: $0.verdict) }
+        // Of a reply no more than the queue keeps: how long it is, is the other host's choice.
+        let lines = outcome.verdicts.map {
+            Outcome.Line(recipient: $0.index, verdict: $0.verdict.asKept)
+        }
         let action = Command.Action.outcome(
             Outcome(
                 delivery: outcome.delivery, attempt: outcome.attempt, lines: lines,

@@ -3,7 +3,7 @@
 // Never     iterated where the order could be seen: they are asked, or emptied as a whole.
 
 import Primitives
-import SMTP
+package import SMTP
 import Spool
 
 /// Finds a message's slot by its tag: open addressing with linear probes, 4 bytes a place.
@@ -206,6 +206,12 @@ struct WakeHeap {
         }
         return top
     }
+}
+
+extension Verdict {
+    /// With as much of its reply as the queue keeps: the first lines, each up to a length. A
+    /// command carries one for each recipient of a transaction, and an entry has a limit.
+    package var asKept: Verdict { VerdictTable.clamp(self) }
 }
 
 /// Verdicts of deferred recipients, told once each: when a big host is down, a million deliveries

@@ -15,6 +15,15 @@ struct PeerCodecTests {
         digest: BodyDigest(a: 1, b: 2, c: 3, d: .max))
     private static let blocks = ByteBuffer(bytes: (0..<64).map { UInt8($0) })
 
+    @Test func `what a peer may send in one piece fits in a record of the journal`() {
+        let body =
+            PeerMessage.blocksBytesMax + PeerMessage.headBytesMax
+            + max(BodyHeader.bytes, ChunkHeader.bytes)
+        #expect(body <= RecordFormat.payloadBytesMax)
+        // Stamps are two varints, the record's own fields 24 bytes.
+        #expect(NodeMachine.commandBytesMax + 2 * 10 + 24 <= RecordFormat.payloadBytesMax)
+    }
+
     /// One of each kind.
     static let messages: [PeerMessage] = [
         .raft([1, 2, 3]),

@@ -22,8 +22,9 @@ extension Post {
 }
 
 extension NodeMachine {
-    /// Bytes of one forwarded command.
-    package static let commandBytesMax = 8 << 20
+    /// Bytes of one forwarded command: with its stamps and the head of its record it is within the
+    /// limit of a record of the journal (8 MiB).
+    package static let commandBytesMax = (8 << 20) - 1024
 
     /// What a peer must not say; counted.
     package enum PeerError: Error, Equatable {

@@ -66,9 +66,10 @@ package enum PeerMessage: Equatable, Sendable {
     package static let destinationBytesMax = 320
     /// Bytes of one letter of the founding.
     package static let foundingBytesMax = 64 << 10
-    /// Bytes of blocks (or of a snapshot) in one frame, at most: a record's limit. Senders stay at
+    /// Bytes of blocks (or of a snapshot) in one frame, at most: with the longest head and the
+    /// record's own fields within the limit of a record of the journal (8 MiB). Senders stay at
     /// `pieceBytes`, so that others' frames get their turn.
-    package static let blocksBytesMax = 8 << 20
+    package static let blocksBytesMax = (7 << 20) - 4096
     /// What a sender of bodies or snapshots puts in one frame, in bytes.
     package static let pieceBytes = 256 << 10
     /// Bytes of a body's head, at most.
