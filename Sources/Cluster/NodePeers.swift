@@ -56,6 +56,10 @@ extension Node: PeerEvents {
         self.directory.heard(node, at: now)
         switch message {
         case .raft(let bytes):
+            // 1 Others have founded, and lead; this disk has not stored the record yet. 2 What its
+            // core promised now, votes and entries, would be forgotten when it begins anew by the
+            // record. So it promises nothing; all of that is sent again.
+            guard !self.machine.isUnfounded else { break }
             self.attempt(node) { node throws(NodeMachine.PeerError) in
                 try node.machine.step(bytes)
             }

@@ -1,6 +1,7 @@
 import MailQueue
 import NIOCore
 import Primitives
+import Raft
 import SMTP
 import Testing
 
@@ -22,6 +23,60 @@ struct ThreeNodeTests {
 
     private func bytes(_ body: MessageBody) -> [UInt8] {
         body.parts.flatMap { Array($0.readableBytesView) }
+    }
+
+    /// What it promised would be forgotten when it begins by the record: an entry that it has
+    /// acknowledged, or a vote.
+    @Test func `a disk that has not stored the founding record promises nothing`() async throws {
+        let rig = try ClusterRig()
+        try await rig.choosePorts()
+        rig.members.append(try rig.open(0))
+        let peer = MemberID(raw: 77)
+        let bodies: [Message.Body] = [
+            .vote(last: .zero, isTransfer: false),
+            .append(
+                previous: .zero,
+                entries: [Entry(term: 5, index: 1, data: [])], commit: 1),
+        ]
+        for body in bodies {
+            let isUntouched = try await rig.on(0) { node in
+                var writer = ByteWriter()
+                Message(from: peer, to: node.machine.id, term: 5, body).encode(into: &writer)
+                node.received(.raft(writer.bytes), from: "b", peer)
+                node.turn()
+                return node.machine.term == 0 && node.machine.lastIndex == 0
+                    && node.stores.isEmpty
+            }
+            #expect(isUntouched)
+        }
+        try await rig.kill(0)
+        try await rig.end()
+    }
+
+    /// Heartbeats go on from the same loop, so nobody else would see that nothing is applied.
+    @Test func `a leader whose disk does not sync any more hands the leadership over`()
+        async throws
+    {
+        let rig = try ClusterRig()
+        try await rig.start()
+        let leader = try await rig.leader()
+        let other = (leader + 1) % 3
+        // What stands in front of all that follows is never synced.
+        try await rig.wait {
+            try await rig.on(leader) { node in
+                guard node.stores.isEmpty, node.machine.isReadyLeader else { return false }
+                node.stores.append(Node.Store(ticket: 0, position: .max))
+                return true
+            }
+        }
+        try await rig.wait {
+            try await rig.on(other) { node in
+                node.leaderName.map { $0 != ClusterRig.names[leader] } ?? false
+            }
+        }
+        _ = try await rig.accepted(other, Array("x\r\n".utf8))
+        try await rig.kill(leader)
+        try await rig.end()
     }
 
     @Test func `they found a cluster, and each takes mail that all know`() async throws {
