@@ -128,6 +128,8 @@ package final class Node: @unchecked Sendable {
         var term: UInt64?
         /// Takes the place of the queue when it is synced.
         var installs: PreparedSnapshot?
+        /// When it was handed to the journal.
+        var since = SystemClock.bootTime()
     }
 
     /// Who is to be told a result.

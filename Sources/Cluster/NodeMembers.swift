@@ -28,6 +28,9 @@ struct MemberCare {
     static let silenceMax = Duration.seconds(3)
     /// A draining node goes on taking sessions for so long: balancers look every few seconds.
     static let balancerTime = Duration.seconds(10)
+    /// A journal that has not synced what it was given for so long is slow: nothing that this node
+    /// leads would be applied here, and no session renewed.
+    static let slowDiskAfter = Duration.seconds(2)
     /// A handover that came to nothing is tried again after this.
     static let handoverInterval = Duration.seconds(2)
 
@@ -50,12 +53,12 @@ extension Node {
         guard now >= self.care.nextAt else { return }
         self.care.nextAt = now + MemberCare.interval
         self.lookAtRows(now)
+        if self.mesh != nil, self.machine.replica.raft.role == .leader { self.handOverIfPoor(now) }
         guard self.mesh != nil, let record, self.machine.isReadyLeader else { return }
         if self.care.term != self.machine.term {
             self.care.term = self.machine.term
             self.care.proposedUpTo = 0
         }
-        self.handOverIfDraining(now)
         guard self.care.proposedUpTo <= self.machine.applied.index else { return }
         if let command = self.nextMemberCommand(record, now) {
             self.care.proposedUpTo =
@@ -131,15 +134,27 @@ extension Node {
         return SystemClock.bootTime() - since >= MemberCare.balancerTime
     }
 
-    /// A node that is drained or stops does not lead, if another can.
-    private func handOverIfDraining(_ now: Instant) {
-        guard self.care.drainingSince != nil || self.phase == .stopping,
+    /// A node that is drained or stops does not lead, if another can; nor one whose disk is full or
+    /// does not sync: its heartbeats would keep everybody waiting for it.
+    private func handOverIfPoor(_ now: Instant) {
+        let isLeaving = self.care.drainingSince != nil || self.phase == .stopping
+        guard isLeaving || self.isDiskPoor(now),
             now - self.care.handoverAt >= MemberCare.handoverInterval,
             let heir = self.heir
         else { return }
+        // One that is short of space itself would hand it back.
+        let name = self.directory.name(of: heir)
+        let isShort = name.flatMap { self.directory[$0]?.standing?.refusesBodies } ?? false
+        guard isLeaving || !isShort else { return }
         self.care.handoverAt = now
         self.machine.handOver(to: heir)
         self.planTurn()
+    }
+
+    private func isDiskPoor(_ now: Instant) -> Bool {
+        if self.storage.level != .normal { return true }
+        guard let oldest = self.stores.first else { return false }
+        return now - oldest.since >= MemberCare.slowDiskAfter
     }
 
     /// The voter that should lead instead of this leader: of those that are not drained the most
