@@ -237,6 +237,16 @@ extension Node {
 
     // MARK: Installing it.
 
+    /// Behind a message of agreement. 1 The core takes the snapshot that lies ready: all of it is
+    /// committed now. 2 A tick, which drops what is behind the commit index, would drop the very
+    /// file that the core is about to ask for. So what the core wants stored is asked at once.
+    func takeSnapshotIfReady() {
+        guard let prepared = self.sink.prepared,
+            prepared.position.index <= self.machine.commit
+        else { return }
+        self.turn()
+    }
+
     /// What the core asks for. Behind a snapshot that is being put in place everything waits.
     func store(_ request: StoreRequest) {
         guard self.sink.installing == nil else { return self.sink.behind.append(request) }

@@ -63,6 +63,7 @@ extension Node: PeerEvents {
             self.attempt(node) { node throws(NodeMachine.PeerError) in
                 try node.machine.step(bytes)
             }
+            self.takeSnapshotIfReady()
         case .forward(_, let command):
             self.attempt(node) { node throws(NodeMachine.PeerError) in
                 try node.machine.receiveCommand(

@@ -1,6 +1,7 @@
 import Foundation
 import MailQueue
 import NIOCore
+import Networking
 import Primitives
 import Raft
 import SMTP
@@ -196,6 +197,44 @@ struct SnapshotNodeTests {
         try await self.waitForAgreement(rig)
         try await self.mail(rig, away)
         try await rig.wait { try await self.see(rig, away).files == ["queue.2.sqlite"] }
+        try await rig.end()
+    }
+
+    /// Between a message of agreement and the turn that follows it a tick may come.
+    private final class Ticking: PeerEvents {
+        private let node: Node
+        init(_ node: Node) { self.node = node }
+        func received(_ message: PeerMessage, from name: NodeName, _ disk: Incarnation) {
+            self.node.received(message, from: name, disk)
+            self.node.tickInstall(SystemClock.bootTime())
+        }
+        func peerUp(_ peer: Hello, _ link: PeerLinkKind) { self.node.peerUp(peer, link) }
+        func peerDown(_ name: NodeName, _ disk: Incarnation, _ link: PeerLinkKind) {
+            self.node.peerDown(name, disk, link)
+        }
+        func peerDrained(_ name: NodeName) { self.node.peerDrained(name) }
+        func mayRead(from name: NodeName) -> Bool { self.node.mayRead(from: name) }
+    }
+
+    @Test func `a tick right behind the leader's words takes no file from under the core`()
+        async throws
+    {
+        let (rig, leader) = try await self.rig(mails: 5)
+        let away = (leader + 1) % 3
+        let left = try await self.see(rig, away).last
+        try await rig.kill(away)
+        try await self.leaveBehind(rig, leader, left)
+        rig.members[away] = try rig.open(away)
+        let node = rig.members[away].running.node
+        let ticking = try await node.loop.submit {
+            let ticking = Ticking(node)
+            node.mesh?.events = ticking
+            node.beginAmongOthers()
+            return NIOLoopBound(ticking, eventLoop: node.loop)
+        }.get()
+        try await rig.wait { try await self.see(rig, away).installed == 1 }
+        try await self.waitForAgreement(rig)
+        _ = ticking
         try await rig.end()
     }
 
