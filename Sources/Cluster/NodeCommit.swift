@@ -234,6 +234,15 @@ extension Node {
         }
     }
 
+    /// A lease of the own session is there: to be attempted, unless a Cancel is under way.
+    func handOut(_ delivery: DeliveryID, _ work: inout [LeasedWork]) {
+        if self.withheld[delivery.message] != nil {
+            self.withheld[delivery.message]?.append(delivery)
+        } else if let leased = self.leasedDelivery(delivery) {
+            work.append(.delivery(leased))
+        }
+    }
+
     private func actOnEffects(_ news: inout News) {
         for effect in self.effects { self.act(on: effect, &news.work) }
     }
@@ -243,11 +252,7 @@ extension Node {
         switch effect {
         case .leased(let delivery, let session):
             guard session == self.machine.session else { return }
-            if self.withheld[delivery.message] != nil {
-                self.withheld[delivery.message]?.append(delivery)
-                return
-            }
-            if let leased = self.leasedDelivery(delivery) { work.append(.delivery(leased)) }
+            self.handOut(delivery, &work)
         case .reportLeased(let report, let session):
             guard session == self.machine.session else { return }
             if let leased = self.leasedReport(report) { work.append(.report(leased)) }

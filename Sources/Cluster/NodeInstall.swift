@@ -334,9 +334,7 @@ extension Node {
             self.settle(waiter, result, now, &news)
         }
         if found.closed != nil { self.settleSwallowed(session, now, &news) }
-        for lease in found.leases {
-            if let leased = self.leasedDelivery(lease) { news.work.append(.delivery(leased)) }
-        }
+        for lease in found.leases { self.handOut(lease, &news.work) }
         for report in found.reports {
             if let leased = self.leasedReport(report) { news.work.append(.report(leased)) }
         }
