@@ -86,6 +86,31 @@ struct MachineGroupTests {
         #expect(group.members[lonely].session > session)
     }
 
+    /// 1 A leader proposes grants, and is cut off before anybody has them. 2 Another one leads, and
+    /// the entries are replaced. 3 The first one leads again: its log is shorter than it was.
+    @Test func `work that was lost with its term is looked for again at once`() throws {
+        let group = self.group(seed: 12)
+        group.run(.seconds(2))
+        let first = try #require(group.leader)
+        let member = group.members[first]
+        group.isolate(first, true)
+        let lost = (0..<500).map { _ in Command(.tick) }
+        member.machine.propose(work: lost, at: group.clocks)
+        let end = member.machine.lastIndex
+        let looks = { member.machine.mayLookForWork }
+        let isShort = { member.machine.isReadyLeader && member.machine.applied.index < end }
+        #expect(!looks())
+        group.run(.seconds(10)) { group.leader != first && group.leader != nil }
+        group.isolate(first, false)
+        group.run(.seconds(10)) { group.agree() && member.session != .none }
+        let second = try #require(group.leader)
+        group.members[second].machine.handOver(to: member.id)
+        group.run(.seconds(5)) { member.machine.isReadyLeader }
+        #expect(isShort())
+        group.run(.seconds(1), until: looks)
+        #expect(looks() && isShort())
+    }
+
     @Test func `sessions that renew live on under a new leader`() throws {
         let group = self.group(seed: 9)
         group.run(.seconds(2))

@@ -42,8 +42,9 @@ package struct NodeMachine: ~Copyable {
     private var writer = ByteWriter(capacity: 4096)
     var courier = Courier()
     var keeper = SessionKeeper()
-    /// Of the last batch that the leader proposed by itself.
-    var workUpTo: UInt64 = 0
+    /// Of the last batch that the leader proposed by itself, and the term in which it did: in a
+    /// later one that batch is applied, or gone.
+    private var work: (upTo: UInt64, term: UInt64) = (0, 0)
     var posts: [Post] = []
     /// One that the driver has, checked and read: the only one that is taken from a leader.
     package var readySnapshot: Snapshot?
@@ -361,7 +362,8 @@ package struct NodeMachine: ~Copyable {
     /// Whether the leader may look for what to propose by itself: not while the last of it is not
     /// applied, since that is about to change the state.
     package var mayLookForWork: Bool {
-        self.isReadyLeader && self.workUpTo <= self.applied.index
+        self.isReadyLeader
+            && (self.work.term != self.term || self.work.upTo <= self.applied.index)
     }
 
     /// What the leader should propose by itself now: grants, expiries.
@@ -373,7 +375,7 @@ package struct NodeMachine: ~Copyable {
     package mutating func propose(work: [Command], at clocks: Clocks) {
         self.clocks = clocks
         for command in work {
-            if let index = self.propose(command) { self.workUpTo = index }
+            if let index = self.propose(command) { self.work = (index, self.term) }
         }
     }
 

@@ -147,23 +147,18 @@ extension NodeMachine {
 
     /// A command is in the own log at `index`: it may close a session.
     mutating func noteClosing(_ command: Command, at index: UInt64) {
+        let session: SessionID?
         switch command.action {
-        case .expireSession(let session): self.keeper.closes(session, at: index)
-        case .closeSession:
-            if let origin = command.origin { self.keeper.closes(origin.session, at: index) }
-        case .openSession(let open):
-            if let session = self.queue.session(of: open.node) {
-                self.keeper.closes(session, at: index)
-            }
-        case .removeNode(let removal):
-            if let session = self.queue.session(of: removal.node) {
-                self.keeper.closes(session, at: index)
-            }
+        case .expireSession(let expired): session = expired
+        case .closeSession: session = command.origin?.session
+        case .openSession(let open): session = self.queue.session(of: open.node)
+        case .removeNode(let removal): session = self.queue.session(of: removal.node)
         case .enqueue, .outcome, .release, .grant, .suspend, .clearSuspension, .cancel, .report,
             .waiveReport, .admin, .expire, .bodyLost, .tick, .settings, .drain, .replicaAdded,
             .replicasLost, .admit, .wish:
-            return
+            session = nil
         }
+        if let session { self.keeper.closes(session, at: index, term: self.term) }
     }
 
     /// The own session asks for more time.

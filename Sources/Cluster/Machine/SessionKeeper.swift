@@ -44,13 +44,17 @@ struct SessionKeeper {
     private var proven: [(index: UInt64, renewals: [Renewal])] = []
     private var lastRead: UInt64 = 0
     /// Entries of the own log that are not applied and may close these sessions, in their order.
-    /// They outlive a change of term: the entry may be committed by another.
-    private var closings: [(index: UInt64, session: SessionID)] = []
+    /// They outlive the end of the term: the entry may be committed by another.
+    private var closings: [(index: UInt64, term: UInt64, session: SessionID)] = []
 
     /// This node leads in `term` and has applied an entry of it: T begins anew for all sessions,
     /// whose renewals another leader may have answered just now.
     mutating func begin(term: UInt64, _ sessions: [SessionID], now: Instant) {
         self.reset(term)
+        // With an entry of this term all that came before it is applied. So an older one that is
+        // not has been replaced: nothing would ever take it out, and its session would be neither
+        // answered nor ended.
+        self.closings.removeAll { $0.term < term }
         self.guests = sessions.sorted().map { Guest(session: $0, heardAt: now) }
     }
 
@@ -77,8 +81,8 @@ struct SessionKeeper {
     mutating func closed(_ session: SessionID) { self.guests.removeAll { $0.session == session } }
 
     /// The entry at `index` of the own log may close the session.
-    mutating func closes(_ session: SessionID, at index: UInt64) {
-        self.closings.append((index, session))
+    mutating func closes(_ session: SessionID, at index: UInt64, term: UInt64) {
+        self.closings.append((index, term, session))
     }
 
     /// Everything up to `index` is applied: what was to close has closed, or had no effect.
