@@ -69,10 +69,10 @@ extension MailQueue {
         guard removal.force || self.removal(of: holder).lost == 0 else {
             return .refused(.lastCopies)
         }
-        // What it has begun may be on the wire still.
+        // What it has begun may be on the wire still, and it may begin more: it need not know.
         for session in self.sessions where Int(session.node) == node {
             self.close(
-                session.id, freeAt: self.time + self.settings.holdDown, mayRepeat: true, &effects)
+                session.id, freeAt: self.freeBehind(session), mayRepeat: true, &effects)
         }
         if isMember { self.retire(node) } else { self.retire(removal.incarnation, of: node) }
         self.nodes[node].isMember = false
@@ -223,7 +223,8 @@ extension MailQueue {
     }
 
     /// Messages that have fewer than R copies outside of `absent`, those with the fewest first;
-    /// at most `limit`.
+    /// at most `limit`, of which those without any copy are half: nobody can repair them, and while
+    /// they wait for their end the last copies of others must not wait with them.
     ///
     /// - Parameter sources: what none of these has is left out, unless nobody has it: it would
     ///   stand in front of what can be repaired. Nil: all.
@@ -243,14 +244,18 @@ extension MailQueue {
         // Equal ones stay in the order of their numbers.
         let order = short.indices.sorted { (short[$0].present, $0) < (short[$1].present, $1) }
         var found: [BodyShortage] = []
+        var lostLeft = (limit + 1) / 2
         for i in order where found.count < limit {
-            self.walk(short[i].row, limit: limit - found.count) { slot in
+            let holders = short[i].row.holders
+            let room = limit - found.count
+            let before = found.count
+            self.walk(short[i].row, limit: holders.isEmpty ? min(room, lostLeft) : room) { slot in
                 found.append(
                     BodyShortage(
                         message: self.messages[slot].tag,
-                        storedBytes: self.messages[slot].sizes.stored,
-                        holders: short[i].row.holders))
+                        storedBytes: self.messages[slot].sizes.stored, holders: holders))
             }
+            if holders.isEmpty { lostLeft -= found.count - before }
         }
         return found
     }

@@ -27,6 +27,16 @@ struct NodeRow {
     static let retiredMax = 64
 }
 
+/// How long a session lives without a word of its node.
+package enum SessionTime {
+    /// T: a session that is not renewed for this long expires. The node counts less, the leader
+    /// more.
+    package static let term = Duration.seconds(4)
+    /// A node that hears nothing of the end of its session knows of it after this, by the leader's
+    /// clock: T and the drift of both clocks.
+    static let unawareMax = Duration.milliseconds(4200)
+}
+
 struct Session {
     var id: SessionID
     /// In `nodes`.
@@ -161,9 +171,13 @@ extension MailQueue {
                 return .refused(.notMember)
             }
             for old in self.sessions where old.node == node {
-                // Outcomes of another disk were not replayed: its leases wait in any case.
-                let wait = open.replayed && isSameDisk ? .zero : self.settings.holdDown
-                self.close(old.id, freeAt: self.time + wait, mayRepeat: true, &effects)
+                // Outcomes of another disk were not replayed: its leases wait in any case; and its
+                // process may be alive.
+                let freeAt =
+                    isSameDisk
+                    ? self.time + (open.replayed ? .zero : self.settings.holdDown)
+                    : self.freeBehind(old)
+                self.close(old.id, freeAt: freeAt, mayRepeat: true, &effects)
             }
             if !isSameDisk { self.retire(known) }
             self.nodes[known].isMember = true
@@ -188,6 +202,14 @@ extension MailQueue {
         guard self.openPlace(of: session) != nil else { return .refused(.sessionClosed) }
         self.close(session, freeAt: self.time + self.settings.holdDown, mayRepeat: true, &effects)
         return .done
+    }
+
+    /// When the leases of a session are free that others end. Its node may be alive, renewed a
+    /// moment ago, and cut off: it goes on until its own clock says that T is over. One that has
+    /// expired has waited for that already.
+    func freeBehind(_ session: Session) -> QueueTime {
+        let unaware = session.isOpen ? SessionTime.unawareMax : .zero
+        return self.time + unaware + self.settings.holdDown
     }
 
     /// Closes an open session; of a closed one that waits, an earlier `freeAt` counts.

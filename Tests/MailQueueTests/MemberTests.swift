@@ -105,6 +105,44 @@ struct MemberTests {
         #expect(self.view(rig, "b")?.wish == MemberWish.none)
     }
 
+    /// 1 The node was answered a moment ago. 2 It is cut off, and removed. 3 It sends final dots
+    /// until its own clock says that T is over.
+    @Test func `leases of a node that others end are free when it must know of its end (6)`() {
+        let endings: [(Rig) -> Void] = [
+            { #expect(self.remove($0, "b", force: true) == .done) },
+            // Another disk under its name.
+            { _ = $0.open("b", incarnation: 2, credit: 0) },
+        ]
+        for end in endings {
+            let rig = Rig { $0.copies = 1 }
+            let a = rig.open("a", credit: 0)
+            let b = rig.open("b")
+            let tag = rig.enqueue(b)
+            end(rig)
+            _ = rig.open("c")
+            rig.wait(SessionTime.term + rig.queue.settings.holdDown - .milliseconds(1))
+            rig.dispatch()
+            let before = rig.queue.leases(of: b)
+            #expect(rig.state(tag) == .leased && before == [id(tag)])
+            rig.wait(.milliseconds(201))
+            rig.dispatch()
+            let after = rig.queue.leases(of: b)
+            let repeated = rig.queue.totals.takeoverDuplicates
+            #expect(rig.state(tag) == .leased && after.isEmpty && repeated == 1)
+            #expect(rig.isOpen(a))
+        }
+        // One that has expired has waited for that before.
+        let rig = Rig { $0.copies = 1 }
+        _ = rig.open("a", credit: 0)
+        let b = rig.open("b")
+        let tag = rig.enqueue(b)
+        rig.apply(Command(.expireSession(b)))
+        #expect(self.remove(rig, "b", force: true) == .done)
+        rig.wait(rig.queue.settings.holdDown)
+        rig.dispatch()
+        #expect(rig.state(tag) == .queued)
+    }
+
     @Test func `a change of mind: who is no longer drained does not leave`() {
         let rig = Rig()
         let a = rig.open("a")

@@ -243,6 +243,26 @@ struct ReplicaTests {
             ])
     }
 
+    @Test func `messages that nobody can repair leave room for those that have a last copy`() {
+        let (rig, first, _, third) = threeNodes()
+        let lost = (0..<5).map { _ in rig.enqueue(first, holders: [a, b]) }
+        let last = (0..<3).map { _ in rig.enqueue(first, holders: [b, c]) }
+        rig.send(first, .replicasLost(a, lost))
+        _ = rig.open("b", incarnation: 2)
+        func found(_ limit: Int) -> [Tag] {
+            rig.queue.underReplicated(limit: limit).map(\.message)
+        }
+        #expect(found(99) == lost + last)
+        #expect(found(4) == Array(lost.prefix(2) + last.prefix(2)))
+        #expect(found(1) == [lost[0]])
+        rig.drop(lost[0])
+        rig.drop(lost[1])
+        #expect(found(4) == Array(lost[2..<4] + last.prefix(2)))
+        for tag in lost { rig.drop(tag) }
+        #expect(found(4) == last)
+        #expect(rig.isOpen(third))
+    }
+
     @Test func `a session is its node's own, unknown, or foreign`() {
         let (rig, first, second, _) = threeNodes()
         #expect(rig.queue.standing(of: first, peer: a) == .ofPeer)

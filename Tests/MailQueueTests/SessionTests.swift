@@ -133,7 +133,8 @@ struct SessionTests {
         let wiped = rig.open("a", incarnation: 7, boot: 1)
         rig.dispatch()
         #expect(rig.queue.holder(of: id(tag)) == again)
-        rig.wait(.seconds(3))
+        // Its process may be alive: until it must know, and then the hold-down.
+        rig.wait(.milliseconds(4200) + .seconds(3))
         rig.dispatch()
         #expect(rig.queue.holder(of: id(tag)) == wiped)
     }

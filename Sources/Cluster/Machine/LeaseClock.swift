@@ -4,12 +4,13 @@
 // Gives     whether a transaction may begin, whether a final dot may still be sent.
 // Limits    T, G and the drift of clocks; counted on CLOCK_BOOTTIME, checked at each act.
 
+import MailQueue
 package import Primitives
 
 /// The node's half of a session's time: from the instant it *sent* the renewal to 0.95 T.
 package struct LeaseClock: Sendable {
     /// T: a session that is not renewed for this long expires.
-    package static let term = Duration.seconds(4)
+    package static let term = SessionTime.term
     /// A renewal is sent this often.
     package static let renewal = Duration.milliseconds(400)
     /// G: what must be left when the final dot is sent.
