@@ -1,10 +1,11 @@
 // NodeRepair.swift - copies that are missing are made again; copies that are gone are told.
 //
-// Copying   1 RepairPlanner names a message and a holder. 2 A tag of the own session is drawn.
-//           3 The body comes from the holder, piece by piece, into the own journal under that tag,
-//           its digest checked. 4 The journal has synced it. 5 Only then `replicaAdded` is proposed
-//           as the command of that very tag: until its fate is known the tag is not resolved, and
-//           the copy no garbage (Docs/Decisions/0014).
+// Copying   1 RepairPlanner names a message and a holder. 2 The body comes from the holder, piece
+//           by piece, into the own journal, its digest checked. 3 With the last piece a tag of the
+//           own session is drawn, under which it lies: a slow holder keeps no number back, behind
+//           which results would have to be remembered (ResultWindow). 4 The journal has synced it.
+//           5 Only then `replicaAdded` is proposed as the command of that very tag: until its fate
+//           is known the tag is not resolved, and the copy no garbage (Docs/Decisions/0014).
 // Losing    what is proven to be no copy any more is taken out of the placement (`replicasLost`);
 //           told until the log has it.
 // Limits    RepairPlanner's; `window` pieces of one copy under way, and none while the journal has
@@ -49,8 +50,8 @@ final class BodyCopy {
 
     private let node: Node
     let message: Tag
-    /// Of the `replicaAdded` to be.
-    let tag: Tag
+    /// Of the `replicaAdded` to be; nil: all of the body has not come yet.
+    private(set) var tag: Tag?
     private var fetch: BodyFetch?
     private var seal: BodySeal?
     private var stream: BodyStream?
@@ -58,10 +59,9 @@ final class BodyCopy {
     /// Pieces that are asked for when the journal takes more.
     private var owed: UInt32 = 0
 
-    init(_ node: Node, _ message: Tag, tag: Tag) {
+    init(_ node: Node, _ message: Tag) {
         self.node = node
         self.message = message
-        self.tag = tag
     }
 
     /// False: the holder cannot be asked.
@@ -105,35 +105,46 @@ final class BodyCopy {
     private func came(_ piece: FetchedPiece) {
         guard let seal else { unreachable("a piece comes behind its head") }
         self.blockCount += Int(piece.blockCount)
-        let position: UInt64
-        if piece.isLast {
-            self.fetch = nil
-            guard self.node.isWanted(self) else { return self.node.copyUnwanted(self) }
+        guard !piece.isLast else { return self.cameWhole(piece, seal) }
+        self.append(piece)
+        self.owed += 1
+        self.goOn()
+    }
+
+    private func append(_ piece: FetchedPiece) {
+        let stream = self.stream ?? self.node.storage.openStream()
+        self.stream = stream
+        guard piece.blockCount > 0 else { return }
+        self.node.storage.appendChunk(stream, blocks: Array(buffer: piece.blocks))
+    }
+
+    private func cameWhole(_ piece: FetchedPiece, _ seal: BodySeal) {
+        self.fetch = nil
+        guard self.node.isWanted(self), let tag = self.node.machine.drawTag() else {
+            return self.node.copyUnwanted(self)
         }
-        if piece.isLast, self.stream == nil {
+        self.tag = tag
+        let position: UInt64
+        if self.stream == nil {
             position = piece.blocks.withUnsafeReadableBytes { blocks in
                 seal.head.withUnsafeBytes { head in
                     self.node.storage.appendBody(
-                        tag: self.tag, head: head, blocks: blocks, blockCount: self.blockCount,
+                        tag: tag, head: head, blocks: blocks, blockCount: self.blockCount,
                         contentBytes: seal.contentBytes, digest: seal.digest)
                 }
             }
-            return self.node.copyAppended(self, at: position)
+        } else {
+            self.append(piece)
+            position = self.end(as: tag, seal)
         }
-        let stream = self.stream ?? self.node.storage.openStream()
-        self.stream = stream
-        if piece.blockCount > 0 {
-            self.node.storage.appendChunk(stream, blocks: Array(buffer: piece.blocks))
-        }
-        guard piece.isLast else {
-            self.owed += 1
-            return self.goOn()
-        }
-        self.stream = nil
-        position = self.node.storage.endStream(
-            stream, tag: self.tag, head: seal.head, blockCount: self.blockCount,
-            contentBytes: seal.contentBytes, digest: seal.digest)
         self.node.copyAppended(self, at: position)
+    }
+
+    private func end(as tag: Tag, _ seal: BodySeal) -> UInt64 {
+        guard let stream = self.stream.take() else { unreachable("a stream ends once") }
+        return self.node.storage.endStream(
+            stream, tag: tag, head: seal.head, blockCount: self.blockCount,
+            contentBytes: seal.contentBytes, digest: seal.digest)
     }
 }
 
@@ -232,10 +243,10 @@ extension Node {
     // MARK: Copying.
 
     private func copy(_ message: Tag, from holder: Holder) {
-        guard let tag = self.machine.drawTag() else {
+        guard self.machine.session != .none else {
             return self.repairs.planner.settled(message)
         }
-        let copy = BodyCopy(self, message, tag: tag)
+        let copy = BodyCopy(self, message)
         self.repairs.copies.append(copy)
         // Never inside the planner's own step.
         if !copy.begin(from: holder) { self.loop.execute { self.copyFailed(copy) } }
@@ -247,7 +258,6 @@ extension Node {
     func copyFailed(_ copy: BodyCopy) {
         guard self.repairs.copies.contains(where: { $0 === copy }) else { return }
         self.forget(copy)
-        self.machine.giveUp(copy.tag)
         let now = SystemClock.bootTime()
         let holders = self.isWanted(copy) ? self.machine.queue.holders(of: copy.message) : []
         let actions = self.repairs.planner.failed(
@@ -264,7 +274,6 @@ extension Node {
     /// All of it came, and nobody wants it any more.
     func copyUnwanted(_ copy: BodyCopy) {
         copy.end()
-        self.machine.giveUp(copy.tag)
         self.settled(copy)
     }
 
@@ -276,13 +285,13 @@ extension Node {
 
     /// The journal has synced the copy.
     func copyStored(_ copy: BodyCopy) {
-        let holder = self.ownHolder
+        guard let tag = copy.tag else { unreachable("what is stored has its tag") }
         self.propose(
-            copy.tag, .replicaAdded(copy.message, holder),
+            tag, .replicaAdded(copy.message, self.ownHolder),
             .answer { result in
                 if case .done = result {
                     self.metrics.bodyRepaired()
-                    self.repairs.copyTags[copy.message] = copy.tag
+                    self.repairs.copyTags[copy.message] = tag
                 }
                 self.settled(copy)
             })

@@ -84,7 +84,8 @@ extension Node {
     func giveUpOverdue(_ now: Instant) {
         for number in self.waiters.numbers {
             guard var waiter = self.waiters[number] else { continue }
-            guard now - waiter.proposedAt >= self.commitTimeout else { return }
+            // One whose body took its time has a number below those that wait longer.
+            guard now - waiter.proposedAt >= self.commitTimeout else { continue }
             guard case .submission(let submission, _, let tag) = waiter.purpose else { continue }
             waiter.purpose = .givenUp(tag)
             self.waiters.update(number, waiter)

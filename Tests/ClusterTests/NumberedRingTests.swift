@@ -39,4 +39,17 @@ struct NumberedRingTests {
         ring.removeAll()
         #expect(ring.isEmpty && ring[drawn] == nil)
     }
+
+    /// Number by number it would be 8.6 thousand million steps.
+    @Test(.timeLimit(.minutes(1)))
+    func `a number of long ago costs one pass over those behind it`() {
+        var ring = NumberedRing<UInt64>(capacity: 0)
+        let gap: UInt64 = 1 << 17
+        ring.insert(gap, at: gap)
+        ring.insert(1, at: 1)
+        #expect(ring.count == 2 && ring.numbers == 1..<gap + 1)
+        #expect(ring[1] == 1 && ring[2] == nil && ring[gap] == gap)
+        #expect(ring.remove(1) == 1)
+        #expect(ring.numbers == gap..<gap + 1)
+    }
 }

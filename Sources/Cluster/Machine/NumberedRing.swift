@@ -33,7 +33,7 @@ struct NumberedRing<Value> {
     /// Numbers may come in any order, but none below one that was let go of with all before it.
     mutating func insert(_ value: Value, at number: UInt64) {
         if self.places.isEmpty { self.first = number }
-        while number < self.first { self.prependPlace() }
+        if number < self.first { self.prependPlaces(self.first - number) }
         while number > self.first + UInt64(self.places.count) { self.places.append(nil) }
         if number == self.first + UInt64(self.places.count) {
             self.places.append(value)
@@ -44,13 +44,14 @@ struct NumberedRing<Value> {
         self.count += 1
     }
 
-    /// A number below all that are there came late: rare, so it may cost.
-    private mutating func prependPlace() {
-        var all = RingBuffer<Value?>(capacity: self.places.count + 1)
-        all.append(nil)
+    /// A number below all that are there came late, by as many numbers as were let go of since it
+    /// was drawn: one pass over them and over what is there.
+    private mutating func prependPlaces(_ count: UInt64) {
+        var all = RingBuffer<Value?>(capacity: self.places.count + Int(count))
+        for _ in 0..<count { all.append(nil) }
         for place in 0..<self.places.count { all.append(self.places[place]) }
         self.places = all
-        self.first -= 1
+        self.first -= count
     }
 
     /// Takes the value of `number` out; nil: there is none.
