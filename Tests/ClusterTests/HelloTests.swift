@@ -102,4 +102,20 @@ struct QueueClockTests {
         let week = QueueClock(last: .zero, stopped: .seconds(7 * 86_400), now: self.at(0))
         #expect(week.reading(at: self.at(0)) == QueueTime(milliseconds: 86_400_000))
     }
+
+    @Test func `where others have gone on, their time counts and not the own wall clock`() {
+        let known = QueueTime(milliseconds: 1000)
+        var clock = QueueClock(last: known, stopped: .seconds(3600), now: self.at(0))
+        // What this start has read itself says nothing of others.
+        clock.observe(known, at: self.at(1))
+        #expect(clock.reading(at: self.at(1)) == QueueTime(milliseconds: 3_601_001))
+        clock.observe(QueueTime(milliseconds: 9000), at: self.at(5))
+        #expect(clock.reading(at: self.at(5)) == QueueTime(milliseconds: 9000))
+        #expect(clock.stamp(at: self.at(15)) == QueueTime(milliseconds: 9010))
+        // Behind a full stop the first one to lead stamps by it, and the others follow.
+        var first = QueueClock(last: known, stopped: .seconds(3600), now: self.at(0))
+        #expect(first.stamp(at: self.at(0)) == QueueTime(milliseconds: 3_601_000))
+        first.observe(QueueTime(milliseconds: 2000), at: self.at(1))
+        #expect(first.reading(at: self.at(1)) == QueueTime(milliseconds: 3_601_001))
+    }
 }

@@ -29,7 +29,6 @@ struct ThreeNodeTests {
     /// acknowledged, or a vote.
     @Test func `a disk that has not stored the founding record promises nothing`() async throws {
         let rig = try ClusterRig()
-        try await rig.choosePorts()
         rig.members.append(try rig.open(0))
         let peer = MemberID(raw: 77)
         let bodies: [Message.Body] = [

@@ -27,14 +27,20 @@ package struct QueueClock: Sendable {
 
     private var last: QueueTime
     private var lastRead: Instant
+    /// The newest stamp that is known, while `last` is ahead of it by the word of this node's wall
+    /// clock alone; nil: it is not.
+    private var guessedFrom: QueueTime?
 
-    /// Goes on from `last`, the stamp of the newest entry.
+    /// Goes on from `last`, the stamp of the newest entry. Where others have gone on meanwhile,
+    /// their first newer stamp counts instead: a wall clock that is wrong must not carry a cluster
+    /// that never stood still into another day.
     ///
     /// - Parameter stopped: how long the node stood still by the wall clock; what is negative or
     ///   above `stopMax` counts as nothing and as `stopMax`.
     package init(last: QueueTime, stopped: Duration, now: Instant) {
         self.last = last + min(max(.zero, stopped), Self.stopMax)
         self.lastRead = now
+        self.guessedFrom = last
     }
 
     /// Queue time at `now`, without using it up.
@@ -44,7 +50,12 @@ package struct QueueClock: Sendable {
 
     /// An entry with this stamp is applied at `now`: who follows keeps up with the leader's time.
     package mutating func observe(_ stamp: QueueTime, at now: Instant) {
-        guard stamp > self.last else { return }
+        if let known = self.guessedFrom {
+            guard stamp > known else { return }
+            self.guessedFrom = nil
+        } else if stamp <= self.last {
+            return
+        }
         self.last = stamp
         self.lastRead = now
     }
@@ -52,6 +63,7 @@ package struct QueueClock: Sendable {
     /// The stamp of an entry that is proposed at `now`.
     package mutating func stamp(at now: Instant) -> QueueTime {
         let stamp = self.reading(at: now)
+        self.guessedFrom = nil
         // Whole milliseconds only are used up, so that many entries a millisecond lose no time.
         let used = stamp - self.last
         self.last = stamp
