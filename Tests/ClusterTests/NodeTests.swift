@@ -275,46 +275,6 @@ struct NodeTests {
         try await rig.end()
     }
 
-    /// A hundred recipients, each answered with a hundred lines of a kilobyte: ten megabytes.
-    @Test func `replies as long as a host likes make no entry that is too long`() async throws {
-        let rig = try Rig()
-        let (node, taker) = try await rig.open()
-        _ = try await rig.send(node, on: rig.loop(0), content: Array("x\r\n".utf8))
-        await taker.wait { taker.deliveries.count == 1 }
-        let delivery = try #require(taker.deliveries.first)
-        let line = String(repeating: "n", count: 1000)
-        let reply = Reply(550, EnhancedCode(5, 1, 1), Array(repeating: line, count: 100))
-        node.desk.settle(
-            DeliveryOutcome(
-                delivery: delivery.id, session: delivery.session, attempt: delivery.attempt,
-                verdicts: (0..<100).map { ($0, Verdict(.failed, reply)) }, endsLease: true))
-        await taker.wait { taker.reports.count == 1 }
-        let kept = try #require(taker.reports.first?.content.lines.first?.verdict.reply)
-        #expect(kept.code == 550 && !kept.lines.isEmpty && kept.lines.count < 100)
-        await node.stop()
-        try await rig.end()
-    }
-
-    @Test func `a lease is kept back while a Cancel of its message is under way`() async throws {
-        let rig = try Rig()
-        let (node, taker) = try await rig.open()
-        _ = try await rig.send(node, on: rig.loop(0), content: Array("x\r\n".utf8))
-        await taker.wait { taker.deliveries.count == 1 }
-        let id = try #require(taker.deliveries.first).id
-        try await node.node.loop.submit {
-            let inner = node.node
-            var work: [LeasedWork] = []
-            inner.withheld[id.message] = []
-            inner.handOut(id, &work)
-            #expect(work.isEmpty && inner.withheld[id.message] == [id])
-            inner.withheld[id.message] = nil
-            inner.handOut(id, &work)
-            #expect(work.count == 1)
-        }.get()
-        await node.stop()
-        try await rig.end()
-    }
-
     @Test func `a failure owes a report; submitting it makes one message to the sender`()
         async throws
     {
