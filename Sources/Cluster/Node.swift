@@ -36,7 +36,7 @@ package final class Node: @unchecked Sendable {
     let clusterName: String
     /// Founders, and this node's place among them.
     let seedCount: Int
-    let seedPlace: Int?
+    let seedNames: [NodeName]
     let credit: UInt32
     let commitTimeout: Duration
     let startedAt = SystemClock.bootTime()
@@ -167,6 +167,9 @@ package final class Node: @unchecked Sendable {
         let sessionsIn = Atomic<Int>(0)
         let connectionsOut = Atomic<Int>(0)
         let connectionsPerDestination = Atomic<Int>(1)
+        /// Nodes that have a part of it, and this one's place among them.
+        let sharers = Atomic<Int>(1)
+        let sharePlace = Atomic<Int>(0)
         /// The journal is durable up to here.
         let durable = Atomic<UInt64>(0)
         let drainScheduled = Atomic<Bool>(false)
@@ -206,7 +209,7 @@ package final class Node: @unchecked Sendable {
         self.isSeveral = settings.isSeveral
         self.clusterName = settings.cluster?.name ?? ""
         self.seedCount = settings.cluster?.seeds.count ?? 1
-        self.seedPlace = settings.cluster?.seeds.firstIndex { $0.name == settings.node.name }
+        self.seedNames = settings.cluster?.seeds.map(\.name) ?? []
         self.credit = UInt32(clamping: 2 * settings.delivery.connections)
         self.commitTimeout = settings.cluster?.commitTimeout ?? .seconds(30)
         self.clusterSettings = clusterSettings
@@ -219,6 +222,7 @@ package final class Node: @unchecked Sendable {
         self.generator = Generator(seed: Secrets.randomWord())
         self.shared.connectionsPerDestination.store(
             settings.delivery.connectionsPerDestination, ordering: .relaxed)
+        self.countSharers()
     }
 
     /// Whether mail can be taken now; from any thread.

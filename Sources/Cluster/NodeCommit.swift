@@ -263,7 +263,8 @@ extension Node {
             self.hintCopyEnded(tag)
         case .possibleDuplicates(let cause, let count): self.metrics.duplicates(cause, count)
         case .recipientsFailed(_, let count): self.rates.bounced.add(Int(count))
-        case .sessionOpened, .sessionClosed, .leaseEnded: break
+        case .sessionOpened: self.countSharers()
+        case .sessionClosed, .leaseEnded: break
         }
     }
 

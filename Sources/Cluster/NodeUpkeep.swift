@@ -57,6 +57,7 @@ extension Node {
         self.keepMembers(now)
         self.planRepairsSoon()
         self.markState(now)
+        self.countSharers()
         self.updateObstacle()
         self.sampleMetrics()
         self.sampleQuota()

@@ -103,9 +103,20 @@ extension Node {
     /// even part, so that all together stay below it whoever is there (invariant 11).
     var shareOfDestination: Int {
         let limit = self.shared.connectionsPerDestination.load(ordering: .relaxed)
-        let place = self.seedPlace ?? 0
-        let count = max(1, self.seedCount)
+        let place = self.shared.sharePlace.load(ordering: .relaxed)
+        let count = self.shared.sharers.load(ordering: .relaxed)
         return limit / count + (place < limit % count ? 1 : 0)
+    }
+
+    /// Seeds and members have parts, this node in any case: one that comes later counts itself
+    /// before it has a session, and the others when they have applied its coming.
+    func countSharers() {
+        guard self.isSeveral else { return }
+        let names = Set(
+            self.seedNames + self.machine.queue.members.map(\.node) + [self.identity.node])
+        self.shared.sharers.store(names.count, ordering: .relaxed)
+        self.shared.sharePlace.store(
+            names.count { $0 < self.identity.node }, ordering: .relaxed)
     }
 
     /// What a closed session held is given back already.

@@ -47,6 +47,15 @@ struct NewMemberTests {
         let view = try #require(views.first { $0.name == "d" })
         #expect(view.disks.count == 1 && view.host == rig.address && view.port != 0)
         #expect(view.incarnation == view.disks[0].incarnation)
+        // All together have the limit of a destination's connections, no more (11).
+        var shares: [Int] = []
+        try await rig.wait {
+            shares = []
+            for place in rig.members.indices {
+                shares.append(try await rig.on(place) { $0.shareOfDestination })
+            }
+            return shares.count == 4 && shares.allSatisfy { $0 == 5 }
+        }
         // Its death costs no vote.
         try await rig.kill(place)
         _ = try await self.accepted(rig, 1, "after\r\n")
