@@ -402,7 +402,11 @@ struct ReportTests {
         #expect(rig.apply(Command(.removeNode(removal))) == .done)
         #expect(rig.apply(Command(.bodyLost(tag))) == .done)
         #expect(rig.counts.recipients == 1)
+        // The removed node may not know yet that it is: until it must know, and then the hold-down.
         rig.wait(.seconds(3))
+        rig.apply(Command(.tick))
+        #expect(rig.reports(tag).isEmpty && rig.counts.recipients == 1)
+        rig.wait(SessionTime.unawareMax)
         rig.apply(Command(.tick))
         #expect(rig.reports(tag).map { $0.lines.count } == [1])
         #expect(rig.counts.recipients == 0)
