@@ -133,8 +133,30 @@ final class ClusterRig {
     }
 
     func restart(_ place: Int) async throws {
+        try await self.wait { try self.isFree(place) }
         self.members[place] = try self.open(place)
         try await self.members[place].running.start()
+    }
+
+    /// Whether nobody listens at the node's place. A process that another test starts at this very
+    /// moment has what we had open, until it is another program.
+    private func isFree(_ place: Int) throws -> Bool {
+        let endpoint = self.endpoint(place)
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        try #require(descriptor >= 0)
+        defer { close(descriptor) }
+        var one: Int32 = 1
+        setsockopt(
+            descriptor, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<Int32>.size))
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = in_port_t(endpoint.port).bigEndian
+        inet_pton(AF_INET, endpoint.host, &address.sin_addr)
+        return withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+            }
+        }
     }
 
     /// A node that is no seed; returns when it has its session.
