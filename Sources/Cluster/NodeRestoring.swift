@@ -3,12 +3,11 @@
 import MailQueue
 import Primitives
 import Storage
+import Synchronization
 
 /// A queue on its way from the thread that has made it to the node's loop.
-///
-/// `@unchecked Sendable`: it is taken once, by one.
-final class RestoredQueue: @unchecked Sendable {
-    private var queue: MailQueue?
+final class RestoredQueue: Sendable {
+    private let queue: Mutex<MailQueue?>
 
     /// - Parameters:
     ///   - meta: the queue's own, see `NodeMeta`.
@@ -30,11 +29,13 @@ final class RestoredQueue: @unchecked Sendable {
         }
         if let damaged { throw damaged }
         try queue.finishRestoring()
-        self.queue = consume queue
+        self.queue = Mutex(consume queue)
     }
 
     func take() -> MailQueue {
-        guard let queue = self.queue.take() else { unreachable("a queue is taken once") }
+        guard let queue = self.queue.withLock({ $0.take() }) else {
+            unreachable("a queue is taken once")
+        }
         return queue
     }
 }

@@ -55,11 +55,22 @@ struct ChangeRun {
                 answer = try run.ask(client)
                 trouble = nil
             } catch {
-                // The leader may just be changing: that passes, or the time does.
+                guard Self.mayPass(error.status) else { throw error }
                 trouble = error
             }
         }
         return answer
+    }
+
+    /// The leader may just be changing, or the node that was asked ends: that passes, or the time
+    /// does. What the node has understood and refuses does not pass by being asked again.
+    private static func mayPass(_ status: ExitStatus) -> Bool {
+        switch status {
+        case .noQuorum, .noNodeReachable, .tryAgain: true
+        case .ok, .degraded, .usage, .badData, .noSuchThing, .internalFault, .inputOutput,
+            .notPermitted, .configuration:
+            false
+        }
     }
 
     /// "c: sessions 3, leases 44, leads"

@@ -33,9 +33,11 @@ struct DemoFolder {
     /// - Parameter directory: nil: a new temporary one.
     init(_ directory: String?) throws(DemoFailure) {
         guard let directory else {
-            var template = Array("/tmp/posthouse-demo.XXXXXX".utf8CString)
+            // Where temporary things go is the user's choice.
+            let place = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
+            var template = Array("\(place)/posthouse-demo.XXXXXX".utf8CString)
             guard mkdtemp(&template) != nil else {
-                throw DemoFailure(74, "no temporary directory: \(Self.reason())")
+                throw DemoFailure(74, "no temporary directory in \(place): \(Self.reason())")
             }
             self.path = String(
                 decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
