@@ -55,6 +55,8 @@ struct SnapshotSink {
     var installing: (request: StoreRequest, snapshot: PreparedSnapshot)?
     /// The storage is at it, or it waits for the journal.
     var isPlacing = false
+    /// Without room: not tried again before.
+    var notBefore = Instant.zero
     /// What the core wants stored behind it.
     var behind: [StoreRequest] = []
     /// Since the start of the process.
@@ -278,7 +280,7 @@ extension Node {
     /// As soon as no checkpoint is being written; none is begun until the queue is replaced.
     private func install() {
         guard let installing = self.sink.installing, !self.sink.isPlacing,
-            !self.checkpoint.isRunning
+            !self.checkpoint.isRunning, SystemClock.bootTime() >= self.sink.notBefore
         else { return }
         self.sink.isPlacing = true
         self.checkpoint.isRunning = true
@@ -306,6 +308,7 @@ extension Node {
             // been told as the storage's fault, and ends the process.
             self.sink.isPlacing = false
             self.checkpoint.isRunning = false
+            self.sink.notBefore = SystemClock.bootTime() + self.snapshotLimits.pause
             self.logger.error(
                 "a snapshot cannot be put in place", metadata: ["why": "\(error.label)"])
         }
