@@ -52,6 +52,10 @@ package final class Node: @unchecked Sendable {
     var actions: [Replica.Action] = []
     var isTurning = false
     var isTurnPlanned = false
+    /// Nothing is applied any more: the process is to end.
+    var hasFailed = false
+    /// Tells what ends the process.
+    var fault: @Sendable (StorageError) -> Void = { _ in }
     // Among others; all empty for a node alone.
     /// Nil: a cluster of one.
     var mesh: PeerMesh?

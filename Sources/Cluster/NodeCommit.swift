@@ -86,7 +86,7 @@ extension Node {
     /// Carries out what the machine asks for, until it asks for nothing more.
     func turn() {
         // What is proposed on the way is taken up by the turn that is under way.
-        guard !self.isTurning else { return }
+        guard !self.isTurning, !self.hasFailed else { return }
         self.isTurning = true
         var news = News()
         while true {
@@ -117,7 +117,8 @@ extension Node {
         case .store(let request):
             self.store(request)
         case .apply(let entries, let applied):
-            for entry in entries { self.apply(entry, &news) }
+            for entry in entries where !self.hasFailed { self.apply(entry, &news) }
+            if self.hasFailed { return }
             self.machine.appliedAll(applied)
         case .send(let message): self.send(message)
         case .readable(let read): self.machine.proved(read)
@@ -134,8 +135,7 @@ extension Node {
         do {
             applied = try self.machine.apply(entry, effects: &self.effects)
         } catch {
-            // A start decodes what it finds, so this is an entry that this process has written.
-            unreachable("a command of ours cannot be read: \(error)")
+            return self.cannotRead(entry, error)
         }
         if session == .none { self.effects.removeAll(keepingCapacity: true) }
         if let applied { self.planRepairs(after: applied.entry.command) }
@@ -151,6 +151,16 @@ extension Node {
             self.sessionOpened(result)
         }
         if session != .none, self.machine.session == .none { self.sessionClosed() }
+    }
+
+    /// A leader of a later version has written it. Nothing may be skipped, so nothing more is
+    /// applied here: the process ends, with what to do about it.
+    private func cannotRead(_ entry: Entry, _ error: CodecError) {
+        self.hasFailed = true
+        self.logger.critical(
+            "a committed command cannot be read",
+            metadata: ["index": "\(entry.index)", "error": "\(error)"])
+        self.fault(.unknownFormat(file: "Entry \(entry.index) of the log"))
     }
 
     /// A verdict for a session on another loop.

@@ -100,6 +100,7 @@ extension RunningNode {
                 ])
         }
         node.foundDamage(recovery.damage)
+        node.fault = fault
         storage.start(node.storageEvents(fault: fault))
         return RunningNode(
             intake: Intake(node: node, loops: loops), desk: LeaseDesk(node: node),
@@ -160,8 +161,13 @@ private struct Restored: ~Copyable {
         log.configuration = newest?.configuration ?? recovery.firstConfiguration
         var known: [LogEntry] = []
         for entry in log.entries where entry.kind == .normal && !entry.data.isEmpty {
-            known.append(
-                try LogEntry(index: entry.index, term: entry.term, bytes: entry.data))
+            do {
+                known.append(
+                    try LogEntry(index: entry.index, term: entry.term, bytes: entry.data))
+            } catch {
+                // Its checksum is right: a later version has written it.
+                throw StorageError.unknownFormat(file: "Entry \(entry.index) of the log")
+            }
         }
         if let last = known.last {
             newest = NodeMeta(

@@ -4,6 +4,7 @@ import MailQueue
 import NIOCore
 import NIOPosix
 import Primitives
+import Raft
 import SMTP
 import Settings
 import Storage
@@ -64,6 +65,8 @@ final class Taker: LeaseTaker {
 final class Rig: Sendable {
     let directory: String
     let loops = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+    /// What would end the process.
+    let faults = Mutex<[StorageError]>([])
 
     init() throws {
         let template = FileManager.default.temporaryDirectory.path + "/node-XXXXXX"
@@ -85,7 +88,7 @@ final class Rig: Sendable {
         options.lowWaterBytes = 1 << 20
         let node = try RunningNode.open(
             settings, loops: self.loops, logger: Logger(label: "test"), options: options
-        ) { _ in }
+        ) { fault in self.faults.withLock { $0.append(fault) } }
         let taker = Taker()
         node.desk.attach(taker)
         try await node.start()
@@ -465,6 +468,33 @@ struct NodeTests {
         node.refuseNewMail()
         await node.stop()
         #expect(node.intake.obstacle == .stopping)
+        try await rig.end()
+    }
+
+    @Test func `a command of a later version ends the node with what to do, here and at a start`()
+        async throws
+    {
+        let rig = try Rig()
+        let (node, _) = try await rig.open()
+        _ = try await rig.send(node, on: rig.loop(0), content: [])
+        let index = try await node.node.loop.submit {
+            let node = node.node
+            let index = node.machine.lastIndex + 1
+            // What a leader of a later version would have put there.
+            try node.machine.replica.propose([255, 255, 255], onlyInTerm: node.machine.term)
+            node.turn()
+            return index
+        }.get()
+        let expected = StorageError.unknownFormat(file: "Entry \(index) of the log")
+        while rig.faults.withLock({ $0.isEmpty }) { try await node.node.loop.submit {}.get() }
+        #expect(rig.faults.withLock { $0 } == [expected])
+        // As the end of the process would.
+        try await node.node.loop.submit {
+            for timer in node.node.timers { timer.cancel() }
+            node.node.wake?.cancel()
+        }.get()
+        node.node.storage.close()
+        await #expect(throws: NodeStartError.self) { _ = try await rig.open() }
         try await rig.end()
     }
 }
