@@ -217,9 +217,9 @@ extension Node {
     /// Clients that wait too long for R copies: nothing was handed to a leader.
     private func giveUpPlacings(_ now: Instant) {
         for (key, placing) in self.placings {
-            guard let ended = placing.ended, now - ended.since >= self.commitTimeout else {
-                continue
-            }
+            guard let ended = placing.ended,
+                now - ended.since >= self.commitTimeout || self.machine.holdsOthersBack(ended.tag)
+            else { continue }
             self.change(key) { $0.giveUp() }
             self.forget(key)
             self.machine.giveUp(ended.tag)

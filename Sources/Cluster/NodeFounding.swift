@@ -89,13 +89,16 @@ extension Node {
     func foundingPeerDown(_ name: NodeName) { self.founding?.lost(name) }
 
     func receiveFounding(_ bytes: [UInt8], from node: NodeName) {
-        var reader = ByteReader(bytes)
-        // What cannot be read is counted below, whatever is wrong with it.
-        guard let letter = try? FoundingLetter(from: &reader), letter.from == node else {
-            self.metrics.peerError("founding")
-            return
+        self.attempt(node) { own throws(NodeMachine.PeerError) in
+            let letter: FoundingLetter
+            do throws(CodecError) {
+                letter = try FoundingLetter(bytes)
+            } catch {
+                throw .malformed(error)
+            }
+            guard letter.from == node else { throw .notYours }
+            own.carryOut(own.changeFounding { $0.receive(letter) })
         }
-        self.carryOut(self.changeFounding { $0.receive(letter) })
     }
 
     /// There is a leader: the cluster works, and invites who comes later.

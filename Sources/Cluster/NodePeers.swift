@@ -61,7 +61,7 @@ extension Node: PeerEvents {
             // record. So it promises nothing; all of that is sent again.
             guard !self.machine.isUnfounded else { break }
             self.attempt(node) { node throws(NodeMachine.PeerError) in
-                try node.machine.step(bytes)
+                try node.machine.step(bytes, from: incarnation)
             }
             self.takeSnapshotIfReady()
         case .forward(_, let command):
@@ -93,7 +93,7 @@ extension Node: PeerEvents {
     }
 
     /// Does what a peer asks; what it must not ask is counted, and said once in a while.
-    private func attempt(
+    func attempt(
         _ node: NodeName, _ body: (Node) throws(NodeMachine.PeerError) -> Void
     ) {
         do {

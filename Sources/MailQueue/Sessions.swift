@@ -54,6 +54,11 @@ struct Session {
     var results = ResultWindow()
 }
 
+extension MailQueue {
+    /// Commands of a session from the oldest that is not acknowledged on; one above is refused.
+    package static var resultsMax: UInt64 { ResultWindow.widthMax }
+}
+
 /// The results of one session's commands, from the oldest that is not acknowledged on.
 struct ResultWindow: Equatable {
     /// Above it a command is refused: the node is to acknowledge first.

@@ -220,13 +220,11 @@ struct FoundingLetterTests {
     @Test func `every letter is read back, and every cut is refused`() throws {
         for letter in self.letters {
             let bytes = self.bytes(letter)
-            var reader = ByteReader(bytes)
-            #expect(try FoundingLetter(from: &reader) == letter)
-            try reader.finish()
+            #expect(try FoundingLetter(bytes) == letter)
             for length in 0..<bytes.count {
-                var cut = ByteReader(bytes, range: 0..<length)
-                #expect(throws: CodecError.self) { try FoundingLetter(from: &cut) }
+                #expect(throws: CodecError.self) { try FoundingLetter(Array(bytes[..<length])) }
             }
+            #expect(throws: CodecError.self) { try FoundingLetter(bytes + [0]) }
         }
     }
 
@@ -239,8 +237,7 @@ struct FoundingLetterTests {
                 for _ in 0...dice.below(3) {
                     changed[dice.below(bytes.count)] = UInt8(dice.below(256))
                 }
-                var reader = ByteReader(changed)
-                guard let read = try? FoundingLetter(from: &reader) else { continue }
+                guard let read = try? FoundingLetter(changed) else { continue }
                 var machine = Founding(
                     FoundingTable.own("a", 5, boot: 3), seeds: FoundingTable.list,
                     now: FoundingTable.now)

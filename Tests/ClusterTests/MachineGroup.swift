@@ -48,11 +48,19 @@ final class GroupMember {
     }
 
     /// How the queue of this member looks; it cannot be copied.
+    var lastIndex: UInt64 { self.machine.lastIndex }
+    func drawTag() -> Tag? { self.machine.drawTag() }
+    func holdsOthersBack(_ tag: Tag, _ limit: UInt64) -> Bool {
+        self.machine.holdsOthersBack(tag, limit: limit)
+    }
+    func result(of tag: Tag) -> CommandResult? { self.machine.queue.result(of: tag) }
     func contains(_ message: Tag) -> Bool { self.machine.queue.contains(message) }
     var totals: QueueTotals { self.machine.queue.totals }
     var messageCount: Int { self.machine.queue.counts.messages }
     var session: SessionID { self.machine.session }
-    func step(_ message: [UInt8]) throws { try self.machine.step(message) }
+    func step(_ message: [UInt8], _ from: MemberID) throws {
+        try self.machine.step(message, from: from)
+    }
     func receive(_ command: [UInt8], _ from: MemberID, _ clocks: Clocks) throws {
         try self.machine.receiveCommand(command, from: from, at: clocks)
     }
@@ -258,7 +266,7 @@ final class MachineGroup {
         let from = self.members[one.from].id
         switch one.load {
         case .agreement(let bytes):
-            #expect(throws: Never.self) { try member.step(bytes) }
+            #expect(throws: Never.self) { try member.step(bytes, from) }
         case .post(.forward(_, let command)):
             #expect(throws: Never.self) {
                 try member.receive(command, from, self.clocks)

@@ -99,7 +99,7 @@ extension SimNode {
 
     private func take(_ load: SimLoad, from peer: Int) throws(NodeMachine.PeerError) {
         switch load {
-        case .agreement(let bytes): try self.machine.step(bytes)
+        case .agreement(let bytes): try self.machine.step(bytes, from: self.ids[peer])
         case .forward(let command):
             try self.machine.receiveCommand(command, from: self.ids[peer], at: self.clocks)
         case .declined: self.machine.commandsMayBeLost()

@@ -178,7 +178,14 @@ extension FoundingLetter {
         }
     }
 
-    package init(from reader: inout ByteReader) throws(CodecError) {
+    /// A letter and nothing behind it.
+    package init(_ bytes: [UInt8]) throws(CodecError) {
+        var reader = ByteReader(bytes)
+        self = try FoundingLetter(from: &reader)
+        try reader.finish()
+    }
+
+    private init(from reader: inout ByteReader) throws(CodecError) {
         self.from = try reader.string(atMost: FoundingRecord.nameBytesMax)
         self.token = try Self.token(&reader)
         self.echo = try reader.optional(Self.token)

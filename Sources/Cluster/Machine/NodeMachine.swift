@@ -50,6 +50,8 @@ package struct NodeMachine: ~Copyable {
     package var readySnapshot: Snapshot?
     /// Commands may have been lost on their way.
     var isStalled = false
+    var ticksSinceRetry = 0
+    var underWay = CommandsUnderWay()
     /// The last reading.
     var clocks = Clocks(now: .zero, wall: WallTime(milliseconds: 0))
 
@@ -112,6 +114,17 @@ package struct NodeMachine: ~Copyable {
     /// command. Until then nobody may delete a body under it.
     package mutating func giveUp(_ tag: Tag) {
         if tag.session == self.session { self.acknowledgements.addUrgent(tag.sequence) }
+    }
+
+    /// A tag that was drawn long ago and has no result holds back those behind it: the state
+    /// remembers results only so far above the oldest one that is not acknowledged.
+    ///
+    /// - Parameter limit: numbers drawn behind it; half of what the state remembers.
+    package func holdsOthersBack(
+        _ tag: Tag, limit: UInt64 = MailQueue.resultsMax / 2
+    ) -> Bool {
+        tag.session == self.session
+            && self.nextSequence - min(tag.sequence, self.nextSequence) >= limit
     }
 
     /// Takes a command of the own session under a tag that was drawn before. It goes to the leader
@@ -228,6 +241,7 @@ package struct NodeMachine: ~Copyable {
             self.queue.pass(entry.index)
             return (logged, .refused(.unknown))
         }
+        if let tag = logged.command.tag { self.underWay.applied(tag) }
         let from = effects.count
         let result = self.queue.apply(
             logged.command, index: entry.index, stamp: logged.stamp, effects: &effects)
@@ -411,6 +425,24 @@ package struct NodeMachine: ~Copyable {
     ) {
         guard !self.isSoleVoter else { return self.replica.compact(to: self.applied.index) }
         self.replica.compact(to: checkpoint, within: limits, snapshot: snapshot)
+    }
+}
+
+/// Commands of peers in the log of a leader that are not applied yet. At most as many as the log
+/// may have uncommitted.
+struct CommandsUnderWay {
+    private var term: UInt64 = 0
+    var tags: Set<Tag> = []
+
+    /// What was in the log of another term may have been replaced.
+    mutating func turn(to term: UInt64) {
+        guard term != self.term else { return }
+        self.term = term
+        self.tags.removeAll(keepingCapacity: true)
+    }
+
+    mutating func applied(_ tag: Tag) {
+        if !self.tags.isEmpty { self.tags.remove(tag) }
     }
 }
 

@@ -30,7 +30,8 @@ extension NodeMachine {
     package enum PeerError: Error, Equatable {
         case malformed(CodecError)
         case agreement(StepError)
-        /// Grants, expiries, ticks and settings are the leader's own.
+        /// Grants, expiries, ticks and settings are the leader's own; a vote, a session is of the
+        /// disk that speaks.
         case notYours
         /// A snapshot whose state is not here.
         case noSnapshot
@@ -56,13 +57,19 @@ extension NodeMachine {
     package mutating func tick(random: UInt64) { self.replica.tick(random: random) }
 
     /// A message of agreement.
-    package mutating func step(_ bytes: [UInt8]) throws(PeerError) {
+    ///
+    /// - Parameter peer: who sent it, as its certificate and its first frame have it.
+    package mutating func step(
+        _ bytes: [UInt8], from peer: MemberID
+    ) throws(PeerError) {
         let message: Message
         do {
             message = try Message(bytes)
         } catch {
             throw .malformed(error)
         }
+        // Nobody speaks, or votes, for another.
+        guard message.from == peer else { throw .notYours }
         // One that is behind what is committed here is answered with that, and not taken.
         if case .snapshot(let snapshot) = message.body, snapshot != self.readySnapshot,
             snapshot.position.index > self.replica.raft.commit
@@ -119,19 +126,46 @@ extension NodeMachine {
             throw .malformed(error)
         }
         guard !command.isLeaders else { throw .notYours }
-        guard self.isReadyLeader, self.propose(command) != nil else {
+        if case .openSession(let open) = command.action, open.incarnation != peer {
+            throw .notYours
+        }
+        guard self.isReadyLeader, self.put(command) else {
             self.posts.append(.declined(to: peer))
             return
         }
     }
 
+    /// Puts a command of a peer into the log, unless it stands there and waits for being applied:
+    /// couriers send again what may be lost, and a leader that is slow would be given the more to
+    /// do the slower it is.
+    ///
+    /// - Returns: false: there is no room for it.
+    private mutating func put(_ command: Command) -> Bool {
+        guard let tag = command.tag else { return self.propose(command) != nil }
+        self.underWay.turn(to: self.term)
+        if self.underWay.tags.contains(tag) { return true }
+        guard self.propose(command) != nil else { return false }
+        self.underWay.tags.insert(tag)
+        return true
+    }
+
     /// The leader took a command of ours not, or a link to it broke: all goes again, soon.
-    package mutating func commandsMayBeLost() { self.isStalled = true }
+    package mutating func commandsMayBeLost() {
+        // What is in the own log is not lost while the term lasts, and its end is another way.
+        if case .own = self.courier.way { return }
+        self.isStalled = true
+    }
+
+    /// Between two times at which all that waits is sent again on one way, in ticks of the driver
+    /// (20 ms): a leader without room must not be buried in what it has declined.
+    private static let retryTicks = 10
 
     /// Called with each tick of the driver: what got stuck goes again.
     package mutating func retryCommands() {
-        guard self.isStalled else { return }
+        self.ticksSinceRetry += 1
+        guard self.isStalled, self.ticksSinceRetry >= Self.retryTicks else { return }
         self.isStalled = false
+        self.ticksSinceRetry = 0
         self.courier.sendAgain()
     }
 
