@@ -51,6 +51,13 @@ package struct Settings: Hashable, Sendable {
         package init() {}
     }
 
+    /// There are others to be found: more than one seed, or a seed that is not this node. A seed by
+    /// itself is a cluster of one, as without the table.
+    package var isSeveral: Bool {
+        guard let seeds = self.cluster?.seeds else { return false }
+        return seeds.count > 1 || seeds.contains { $0.name != self.node.name }
+    }
+
     package struct Seed: Hashable, Sendable {
         package var name: String
         package var endpoint: Endpoint

@@ -40,9 +40,6 @@ struct Serve: AsyncParsableCommand {
             say(error.description)
             throw ExitCode(ExitStatus.configuration.rawValue)
         }
-        let notBuilt = settings.notBuilt
-        for sentence in notBuilt { say("posthouse: \(sentence)") }
-        if !notBuilt.isEmpty { throw ExitCode(ExitStatus.configuration.rawValue) }
         // A peer that has gone is an error of one write, not the end of the process.
         signal(SIGPIPE, SIG_IGN)
         Self.raiseFileLimit()
