@@ -177,6 +177,7 @@ final class ClusterRig {
     func wait(until isThere: () async throws -> Bool) async throws {
         let loop = self.loops.next()
         while try await !isThere() {
+            try Task.checkCancellation()
             try await loop.scheduleTask(in: .milliseconds(10)) {}.futureResult.get()
         }
     }

@@ -68,8 +68,8 @@ extension NodeMachine {
         } catch {
             throw .malformed(error)
         }
-        // Nobody speaks, or votes, for another.
-        guard message.from == peer else { throw .notYours }
+        // Nobody speaks, or votes, for another; but whoever asks for another leader names that one.
+        if message.body != .transferLeader, message.from != peer { throw .notYours }
         // One that is behind what is committed here is answered with that, and not taken.
         if case .snapshot(let snapshot) = message.body, snapshot != self.readySnapshot,
             snapshot.position.index > self.replica.raft.commit
