@@ -52,6 +52,8 @@ package final class Node: @unchecked Sendable {
     var actions: [Replica.Action] = []
     var isTurning = false
     var isTurnPlanned = false
+    /// Bodies are to be written with this turn.
+    var isFlushWanted = false
     /// Nothing is applied any more: the process is to end.
     var hasFailed = false
     /// Tells what ends the process.

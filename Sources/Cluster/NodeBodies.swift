@@ -109,7 +109,7 @@ extension Node {
                 since: now)
         }
         self.bodyWaits.append(BodyWait(position: position, whose: .own(tag)))
-        self.storage.flush()
+        self.flushSoon()
         switch submission.content {
         case .whole(let whole):
             var placing = self.placing(tag.sequence, since: now)

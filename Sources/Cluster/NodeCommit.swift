@@ -48,6 +48,13 @@ extension Node {
         }
     }
 
+    /// What is appended to the journal without an entry is written when what the loop is at has
+    /// been done: all bodies that came in one look at the sockets are synced at once.
+    func flushSoon() {
+        self.isFlushWanted = true
+        self.planTurn()
+    }
+
     /// A command of the own session.
     func propose(_ action: Command.Action, _ purpose: Purpose) {
         guard let tag = self.machine.drawTag() else {
@@ -97,6 +104,10 @@ extension Node {
             self.doDuties()
         }
         if self.mesh != nil { self.sendPosts() }
+        if self.isFlushWanted {
+            self.isFlushWanted = false
+            self.storage.flush()
+        }
         self.compactLog()
         self.checkQuota()
         self.isTurning = false

@@ -51,7 +51,7 @@ extension Node {
 
     private func confirm(_ tag: Tag, _ holder: Holder, at position: UInt64) {
         self.bodyWaits.append(BodyWait(position: position, whose: .peer(holder, tag)))
-        self.storage.flush()
+        self.flushSoon()
     }
 
     func openIncoming(_ number: UInt64, _ holder: Holder) {

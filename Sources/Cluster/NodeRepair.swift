@@ -280,7 +280,7 @@ extension Node {
     /// The copy is in the journal, up to `position`.
     func copyAppended(_ copy: BodyCopy, at position: UInt64) {
         self.bodyWaits.append(BodyWait(position: position, whose: .copy(copy)))
-        self.storage.flush()
+        self.flushSoon()
     }
 
     /// The journal has synced the copy.

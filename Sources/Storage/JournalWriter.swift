@@ -33,6 +33,12 @@ final class JournalWriter {
     private let header = UnsafeMutableRawPointer.allocate(
         byteCount: BatchHeader.bytes, alignment: 8)
     private let front = PendingBuffer(capacity: 4096)
+    private let zeros = UnsafeMutableRawBufferPointer.allocate(
+        byteCount: JournalWriter.fillAheadBytes, alignment: 4096)
+    /// Of a segment that nobody has filled, so much is filled at once, with the batch that gets
+    /// there: a file system changes its own data with the first write to a block, and each sync
+    /// of such a batch would wait for that, too.
+    private static let fillAheadBytes = 1 << 20
     /// The clerk tells of new log bases; of an installed one before its own record is appended.
     let preamble: Monitor<Preamble>
     let numbers = Monitor(Numbers())
@@ -42,6 +48,8 @@ final class JournalWriter {
     /// The segment before this one, until this one's first batch is synced.
     private var last: SealedSegment?
     private var offset = 0
+    /// Blocks of the segment that have been written to, since its file was made.
+    private var filledBytes = 0
     private var nextBatch: UInt64
     private var nextSegment: UInt64
     private var previousCRC: UInt32
@@ -63,9 +71,13 @@ final class JournalWriter {
         self.nextSegment = segment
         self.nextBatch = batch
         self.previousCRC = previousCRC
+        self.zeros.initializeMemory(as: UInt8.self, repeating: 0)
     }
 
-    deinit { self.header.deallocate() }
+    deinit {
+        self.header.deallocate()
+        self.zeros.deallocate()
+    }
 
     /// Writes one batch and syncs it; enters its bodies in the index.
     func write(_ batch: PendingBatch) throws(StorageError) {
@@ -82,6 +94,7 @@ final class JournalWriter {
         let started = monotonicNow()
         do {
             try self.put(batch, file.descriptor)
+            try self.fillAhead(of: self.offset + length, file.descriptor)
             try self.files.sync(file.descriptor)
         } catch {
             // Space that we own: no space is as bad as no disk.
@@ -147,13 +160,25 @@ final class JournalWriter {
         }
     }
 
+    /// Zeros behind the batch, which is what a start takes for the end of the journal.
+    private func fillAhead(of end: Int, _ descriptor: Int32) throws(FileFault) {
+        guard end > self.filledBytes else { return }
+        let count = min(self.zeros.count, self.segmentBytes - end)
+        if count > 0 {
+            try self.files.writeAll(
+                descriptor, UnsafeRawBufferPointer(rebasing: self.zeros[..<count]), at: end)
+        }
+        self.filledBytes = end + count
+    }
+
     /// Seals the segment and begins the next.
     private func roll() throws(StorageError) {
         self.sealLast()
         self.last = self.file.map { SealedSegment(contents: self.contents, file: $0) }
         self.file = nil
         invariant(self.nextSegment < RecordFileID.numberMax, "segments can be numbered")
-        let file = try self.pool.takeForWriting(self.nextSegment)
+        let (file, isFilled) = try self.pool.takeForWriting(self.nextSegment)
+        self.filledBytes = isFilled ? self.segmentBytes : 0
         self.contents = SegmentContents(number: self.nextSegment)
         self.nextSegment += 1
         self.offset = 0

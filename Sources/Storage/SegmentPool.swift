@@ -155,8 +155,10 @@ final class SegmentPool: Sendable {
         return true
     }
 
-    /// The file for segment `number`, under its name, the name synced.
-    func takeForWriting(_ number: UInt64) throws(StorageError) -> DataFile {
+    /// The file for segment `number`, under its name, the name synced; whether it is filled.
+    func takeForWriting(
+        _ number: UInt64
+    ) throws(StorageError) -> (file: DataFile, isFilled: Bool) {
         var taken = self.takeSpare()
         do {
             while taken == nil {
@@ -170,8 +172,9 @@ final class SegmentPool: Sendable {
             let path = self.journal + "/" + Self.segmentName(number)
             try self.files.rename(spare.path, to: path)
             try self.files.syncDirectory(self.journal)
-            return DataFile(
+            let file = DataFile(
                 .segment(number), path: path, descriptor: spare.descriptor, files: self.files)
+            return (file, spare.isFilled)
         } catch let fault as FileFault {
             throw fault.storageError
         } catch let error as StorageError {
