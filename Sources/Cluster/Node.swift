@@ -20,6 +20,9 @@ import Spool
 import Storage
 import Synchronization
 
+/// Reads the wall clock, on any thread.
+package typealias WallClock = @Sendable () -> WallTime
+
 /// One node of the cluster.
 ///
 /// `@unchecked Sendable`: mutable state is touched on `loop` only; `shared` guards itself.
@@ -27,6 +30,8 @@ package final class Node: @unchecked Sendable {
     let loop: any EventLoop
     let storage: Storage
     let logger: Logger
+    /// For people, and for the time after a stop of all.
+    let wallClock: WallClock
     let identity: NodeIdentity
     /// This node alone: the placement of what it accepts.
     let holders: [Holder]
@@ -204,7 +209,8 @@ package final class Node: @unchecked Sendable {
 
     init(
         loop: any EventLoop, storage: Storage, identity: NodeIdentity, settings: Settings,
-        clusterSettings: ClusterSettings, machine: consuming NodeMachine, logger: Logger
+        clusterSettings: ClusterSettings, machine: consuming NodeMachine, logger: Logger,
+        wallClock: @escaping WallClock
     ) {
         self.loop = loop
         self.storage = storage
@@ -223,6 +229,7 @@ package final class Node: @unchecked Sendable {
         self.durableTerm = machine.term
         self.machine = machine
         self.logger = logger
+        self.wallClock = wallClock
         self.cluster = identity.cluster
         self.boot = identity.boot
         self.generator = Generator(seed: Secrets.randomWord())

@@ -279,7 +279,8 @@ extension Node {
     func stands(_ node: NodeName, _ standing: Standing) {
         self.compare(node, standing.state)
         let refused = self.directory[node]?.standing?.refusesBodies ?? false
-        self.directory.stands(node, standing)
+        self.directory.stands(node, standing, wall: self.wallClock())
+        self.compareClocks()
         guard refused, !standing.refusesBodies, let line = self.directory[node], line.hasBulk else {
             return
         }

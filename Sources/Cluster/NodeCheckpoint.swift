@@ -83,7 +83,7 @@ extension Node {
             of: CheckpointHead(
                 position: self.machine.applied,
                 meta: NodeMeta(
-                    stamp: self.machine.queue.time, wall: SystemClock.wallTime(),
+                    stamp: self.machine.queue.time, wall: self.machine.believed(self.wallClock()),
                     configuration: self.machine.replica.raft.configuration),
                 completion: completion))
     }
@@ -145,7 +145,7 @@ extension Node {
 struct NodeMeta {
     /// Queue time and wall clock belong together: after a stop, time goes on by their difference.
     var stamp: QueueTime
-    var wall: WallTime
+    var wall: WallTime?
     /// The members in force at the checkpoint.
     var configuration: Configuration
 
@@ -153,7 +153,7 @@ struct NodeMeta {
         var writer = ByteWriter(capacity: queue.count + 32)
         writer.u8(2)
         writer.varint(self.stamp.milliseconds)
-        writer.varint(UInt64(max(0, self.wall.milliseconds)))
+        writer.wall(self.wall)
         self.configuration.encode(into: &writer)
         writer.blob(queue)
         return writer.bytes
@@ -164,7 +164,7 @@ struct NodeMeta {
         var reader = ByteReader(bytes)
         guard try reader.u8() == 2 else { throw .unknown("meta") }
         let stamp = QueueTime(milliseconds: try reader.varint())
-        let wall = WallTime(milliseconds: Int64(truncatingIfNeeded: try reader.varint()))
+        let wall = try reader.wall()
         let configuration = try Configuration(from: &reader)
         let queue = try reader.blob(atMost: 1 << 30)
         try reader.finish()

@@ -35,7 +35,7 @@ extension Node {
         if self.machine.propose(command, at: self.clocks) != nil { self.planTurn() }
     }
 
-    var clocks: Clocks { Clocks(now: SystemClock.bootTime(), wall: SystemClock.wallTime()) }
+    var clocks: Clocks { Clocks(now: SystemClock.bootTime(), wall: self.wallClock()) }
 
     /// A turn when what the loop is at has been done: all that is proposed till then is stored in
     /// one write, and acknowledged at once.

@@ -24,6 +24,8 @@ extension Node: PeerEvents {
         self.directory.up(peer, link, at: SystemClock.bootTime())
         switch link {
         case .control:
+            // Before all else that is for it: a leader has the clocks of those who made it one.
+            _ = self.mesh?.send(.standing(self.standing()), to: peer.node)
             self.foundingPeerUp(peer)
             // What found no link goes again.
             self.machine.commandsMayBeLost()
@@ -43,6 +45,7 @@ extension Node: PeerEvents {
         case .control:
             self.foundingPeerDown(node)
             self.machine.linkBroke(to: incarnation)
+            self.compareClocks()
         case .bulk:
             self.holderLost(Holder(node: node, incarnation: incarnation))
         }
@@ -193,9 +196,16 @@ extension Node: PeerEvents {
     private func sendStandings() {
         guard let mesh else { return }
         self.noteAcknowledged()
+        let standing = self.standing()
+        for line in self.directory.lines where line.hasControl {
+            _ = mesh.send(.standing(standing), to: line.name)
+        }
+    }
+
+    private func standing() -> Standing {
         let disk = self.storage.statistics()
         let applied = self.machine.applied
-        let standing = Standing(
+        return Standing(
             applied: applied, durable: self.machine.durable,
             sessionsIn: UInt32(clamping: self.shared.sessionsIn.load(ordering: .relaxed)),
             sessionsOut: UInt32(clamping: self.shared.connectionsOut.load(ordering: .relaxed)),
@@ -203,10 +213,7 @@ extension Node: PeerEvents {
                 clamping: disk.freeBytes / max(1, disk.totalBytes / 1000)),
             refusesBodies: self.storage.level != .normal,
             isDraining: self.phase == .stopping || self.care.drainingSince != nil,
-            state: self.comparison.own.last ?? .none)
-        for line in self.directory.lines where line.hasControl {
-            _ = mesh.send(.standing(standing), to: line.name)
-        }
+            state: self.comparison.own.last ?? .none, wall: self.wallClock())
     }
 
     /// What this node says of itself before anything else.

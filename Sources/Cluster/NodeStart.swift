@@ -52,10 +52,12 @@ extension RunningNode {
     ///
     /// - Parameters:
     ///   - loops: of all sessions; the first carries the node.
+    ///   - wallClock: the machine's; a test has its own.
     ///   - fault: the disk has failed; nothing is acknowledged any more, end the process with 70.
     package static func open(
         _ settings: Settings, loops: any EventLoopGroup, logger: Logger,
         options: StorageOptions = StorageOptions(),
+        wallClock: @escaping WallClock = { SystemClock.wallTime() },
         fault: @escaping @Sendable (StorageError) -> Void
     ) throws(NodeStartError) -> RunningNode {
         let storage: Storage
@@ -81,8 +83,9 @@ extension RunningNode {
         let facts = restored.facts
         let node = Node(
             loop: loops.next(), storage: storage, identity: recovery.identity, settings: settings,
-            clusterSettings: ClusterSettings(settings), machine: restored.machine(recovery),
-            logger: logger)
+            clusterSettings: ClusterSettings(settings),
+            machine: restored.machine(recovery, wall: wallClock()), logger: logger,
+            wallClock: wallClock)
         for fact in facts { node.machine.resume(fact: fact) }
         if settings.isSeveral, let cluster = settings.cluster {
             do {
@@ -191,10 +194,10 @@ private struct Restored: ~Copyable {
     }
 
     /// The machine that goes on from here.
-    consuming func machine(_ recovery: Recovery) -> NodeMachine {
+    consuming func machine(_ recovery: Recovery, wall: WallTime) -> NodeMachine {
         let now = SystemClock.bootTime()
         let stamp = max(self.queue.time, self.newest?.stamp ?? .zero)
-        let stopped = self.newest.map { SystemClock.wallTime() - $0.wall } ?? .zero
+        let stopped = self.newest.map { newest in newest.wall.map { wall - $0 } } ?? .zero
         let clock = QueueClock(last: stamp, stopped: stopped, now: now)
         return NodeMachine(
             queue: self.queue, options: Options(id: recovery.identity.incarnation),

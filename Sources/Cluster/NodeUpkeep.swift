@@ -58,6 +58,7 @@ extension Node {
         self.planRepairsSoon()
         self.markState(now)
         self.countSharers()
+        self.compareClocks()
         self.updateObstacle()
         self.sampleMetrics()
         self.sampleQuota()

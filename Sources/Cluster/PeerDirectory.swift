@@ -20,6 +20,8 @@ struct PeerLine {
     var hasControl = false
     var hasBulk = false
     var standing: Standing?
+    /// How far its wall clock was ahead of ours when it told it last; nil: not over this link.
+    var clockAhead: Duration?
     /// When it said something last.
     var heardAt: Instant
 
@@ -66,7 +68,9 @@ struct PeerDirectory {
             return
         }
         switch link {
-        case .control: self.lines[place].hasControl = false
+        case .control:
+            self.lines[place].hasControl = false
+            self.lines[place].clockAhead = nil
         case .bulk: self.lines[place].hasBulk = false
         }
     }
@@ -75,8 +79,19 @@ struct PeerDirectory {
         if let place = self.place(name) { self.lines[place].heardAt = now }
     }
 
-    mutating func stands(_ name: NodeName, _ standing: Standing) {
-        if let place = self.place(name) { self.lines[place].standing = standing }
+    /// - Parameter wall: the own wall clock now. The peer's word has been on its way for a while,
+    ///   which is nothing against the limit of an agreement.
+    mutating func stands(_ name: NodeName, _ standing: Standing, wall: WallTime) {
+        guard let place = self.place(name) else { return }
+        self.lines[place].standing = standing
+        if self.lines[place].hasControl {
+            self.lines[place].clockAhead = standing.wall - wall
+        }
+    }
+
+    /// Peers that are linked and have told their wall clocks, by how far those are ahead.
+    func clocks(where isIt: (Duration) -> Bool) -> [Incarnation] {
+        self.lines.filter { $0.clockAhead.map(isIt) ?? false }.map(\.incarnation)
     }
 
     /// For `BodyCandidates`.

@@ -1,4 +1,4 @@
-// WallTime.swift - civil time: only ever printed, never decided upon.
+// WallTime.swift - civil time: printed, never decided upon but for how long all nodes stood still.
 //
 // Standard  RFC 3339 (admin interfaces), RFC 5322 §3.3 (message headers).
 

@@ -3,6 +3,7 @@ import Logging
 import MailQueue
 import NIOCore
 import NIOPosix
+import Networking
 import OpenSSL
 import Primitives
 import SMTP
@@ -34,6 +35,9 @@ final class ClusterRig {
     var youngSegments = 4
     /// Between two looks of the storage at its old files; all of them are looked at in sixty.
     var upkeepInterval = Duration.seconds(1)
+    /// Of each member that is opened from now on: how far its wall clock is ahead of this
+    /// machine's.
+    var wallsAhead: [Duration] = [.zero, .zero, .zero, .zero]
     /// `cluster.copies`.
     var copies: Int?
 
@@ -99,8 +103,10 @@ final class ClusterRig {
         options.lowWaterBytes = self.lowWaterBytes
         var logger = Logger(label: self.settings(place).node.name)
         logger.logLevel = .notice
+        let ahead = self.wallsAhead[place]
         let running = try RunningNode.open(
-            self.settings(place), loops: self.loops, logger: logger, options: options
+            self.settings(place), loops: self.loops, logger: logger, options: options,
+            wallClock: { SystemClock.wallTime() + ahead }
         ) { error in Issue.record("\(error)") }
         running.node.snapshotLimits = self.limits
         let taker = Taker()
@@ -132,9 +138,14 @@ final class ClusterRig {
         node.storage.close()
     }
 
-    func restart(_ place: Int) async throws {
+    /// A killed node is there again, and waits to be started.
+    func reopen(_ place: Int) async throws {
         try await self.wait { try self.isFree(place) }
         self.members[place] = try self.open(place)
+    }
+
+    func restart(_ place: Int) async throws {
+        try await self.reopen(place)
         try await self.members[place].running.start()
     }
 

@@ -118,4 +118,47 @@ struct QueueClockTests {
         first.observe(QueueTime(milliseconds: 2000), at: self.at(1))
         #expect(first.reading(at: self.at(1)) == QueueTime(milliseconds: 3_601_001))
     }
+
+    @Test func `a guess that is dropped goes on from where the stamps stood`() {
+        let known = QueueTime(milliseconds: 1000)
+        var clock = QueueClock(last: known, stopped: .seconds(3600), now: self.at(0))
+        #expect(clock.isGuessed)
+        clock.dropGuess()
+        #expect(!clock.isGuessed)
+        #expect(clock.stamp(at: self.at(5)) == QueueTime(milliseconds: 1005))
+        // A clock that has gone back is a guess too, and moves nothing.
+        var back = QueueClock(last: known, stopped: .seconds(-3600), now: self.at(0))
+        #expect(back.isGuessed)
+        back.dropGuess()
+        #expect(back.reading(at: self.at(7)) == QueueTime(milliseconds: 1007))
+        // Nobody knows how long it was.
+        let blind = QueueClock(last: known, stopped: nil, now: self.at(0))
+        #expect(blind.isGuessed && blind.isBlindGuess && !back.isBlindGuess)
+        #expect(blind.reading(at: self.at(7)) == QueueTime(milliseconds: 1007))
+        // Without a stop there is nothing to guess.
+        #expect(!QueueClock(last: known, stopped: .zero, now: self.at(0)).isGuessed)
+    }
+
+    @Test func `a stamp ends the guess, one's own or another's`() {
+        let known = QueueTime(milliseconds: 1000)
+        var leads = QueueClock(last: known, stopped: .seconds(3600), now: self.at(0))
+        #expect(leads.stamp(at: self.at(0)) == QueueTime(milliseconds: 3_601_000))
+        #expect(!leads.isGuessed)
+        leads.dropGuess()
+        #expect(leads.reading(at: self.at(0)) == QueueTime(milliseconds: 3_601_000))
+        var follows = QueueClock(last: known, stopped: .seconds(3600), now: self.at(0))
+        follows.observe(QueueTime(milliseconds: 2000), at: self.at(0))
+        #expect(!follows.isGuessed)
+        follows.dropGuess()
+        #expect(follows.reading(at: self.at(0)) == QueueTime(milliseconds: 2000))
+    }
+
+    @Test func `wall clocks agree within sixty seconds`() {
+        #expect(QueueClock.agreementMax == .seconds(60))
+        #expect(QueueClock.agrees(.zero))
+        for sign in [1, -1] {
+            #expect(QueueClock.agrees(.milliseconds(60_000) * sign))
+            #expect(!QueueClock.agrees(.milliseconds(60_001) * sign))
+        }
+    }
 }

@@ -58,6 +58,9 @@ final class GroupMember {
     var totals: QueueTotals { self.machine.queue.totals }
     var messageCount: Int { self.machine.queue.counts.messages }
     var session: SessionID { self.machine.session }
+    var queueTime: QueueTime { self.machine.queue.time }
+    func believed(_ wall: WallTime) -> WallTime? { self.machine.believed(wall) }
+    var isClockDoubted: Bool { self.machine.isClockDoubted }
     func step(_ message: [UInt8], _ from: MemberID) throws {
         try self.machine.step(message, from: from)
     }
@@ -87,6 +90,12 @@ final class MachineGroup {
     var members: [GroupMember]
     var dice: Generator
     var now = Instant(nanoseconds: 1_000_000_000_000)
+    /// What a right wall clock says; it stands still while the group runs.
+    var wall = WallTime(milliseconds: 1_700_000_000_000)
+    /// How far each member's is ahead of that.
+    var wallsAhead: [Duration]
+    /// Links carry no word of clocks.
+    var areClocksUntold = false
     var flying: [Flying] = []
     /// Links that carry nothing, as pairs (from, to).
     var cuts: Set<[Int]> = []
@@ -104,6 +113,7 @@ final class MachineGroup {
     init(_ count: Int, seed: UInt64, uncommittedBytesMax: UInt64 = 64 << 20) {
         self.uncommittedBytesMax = uncommittedBytesMax
         self.dice = Generator(seed: seed)
+        self.wallsAhead = Array(repeating: .zero, count: count)
         self.members = (0..<count).map {
             GroupMember(id: UInt64($0 + 1), name: "n\($0)")
         }
@@ -135,9 +145,11 @@ final class MachineGroup {
             }
         }
         let stamp = known.last?.stamp ?? .zero
+        let wall = self.clocks(of: place).wall
+        let stopped = known.last.map { last in last.wall.map { wall - $0 } } ?? .zero
         member.machine = NodeMachine(
             queue: MailQueue(), options: options, start: start, known: known,
-            clock: QueueClock(last: stamp, stopped: .zero, now: self.now),
+            clock: QueueClock(last: stamp, stopped: stopped, now: self.now),
             random: self.dice.next())
         member.isAlive = true
     }
@@ -171,7 +183,27 @@ final class MachineGroup {
         }
     }
 
-    var clocks: Clocks { Clocks(now: self.now, wall: WallTime(milliseconds: 0)) }
+    var clocks: Clocks { Clocks(now: self.now, wall: self.wall) }
+
+    func clocks(of place: Int) -> Clocks {
+        Clocks(now: self.now, wall: self.wall + self.wallsAhead[place])
+    }
+
+    /// As with a link's first message, and once a second: `place` knows the clocks of who is
+    /// linked.
+    private func compareClocks(_ place: Int) {
+        let linked = self.members.indices.filter { other in
+            !self.areClocksUntold && other != place && self.members[other].isAlive
+                && !self.cuts.contains([other, place])
+        }
+        func clocks(agreeing: Bool) -> [MemberID] {
+            linked.filter {
+                QueueClock.agrees(self.wallsAhead[$0] - self.wallsAhead[place]) == agreeing
+            }.map { self.members[$0].id }
+        }
+        self.members[place].machine.compareWallClocks(
+            agreeing: clocks(agreeing: true), differing: clocks(agreeing: false))
+    }
 
     var leader: Int? {
         self.members.indices.filter {
@@ -204,7 +236,7 @@ final class MachineGroup {
     private func tickMember(_ place: Int) {
         let member = self.members[place]
         member.machine.tick(random: self.dice.next())
-        member.machine.keepSessions(at: self.clocks)
+        member.machine.keepSessions(at: self.clocks(of: place))
         member.machine.retryCommands()
         if member.machine.session == .none, !member.isOpening {
             member.isOpening = true
@@ -218,7 +250,7 @@ final class MachineGroup {
         }
         if member.machine.mayLookForWork {
             let work = member.machine.nextWork(at: self.now, limit: 100)
-            member.machine.propose(work: work, at: self.clocks)
+            member.machine.propose(work: work, at: self.clocks(of: place))
         }
     }
 
@@ -264,12 +296,13 @@ final class MachineGroup {
     private func receive(_ one: Flying) {
         let member = self.members[one.to]
         let from = self.members[one.from].id
+        self.compareClocks(one.to)
         switch one.load {
         case .agreement(let bytes):
             #expect(throws: Never.self) { try member.step(bytes, from) }
         case .post(.forward(_, let command)):
             #expect(throws: Never.self) {
-                try member.receive(command, from, self.clocks)
+                try member.receive(command, from, self.clocks(of: one.to))
             }
         case .post(.declined): member.machine.commandsMayBeLost()
         case .post(.renew(_, let session, let sentAt)):
@@ -288,7 +321,7 @@ final class MachineGroup {
         var actions: [Replica.Action] = []
         while true {
             actions = []
-            member.machine.turn(&actions, at: self.clocks)
+            member.machine.turn(&actions, at: self.clocks(of: place))
             var posts: [Post] = []
             member.machine.takePosts(&posts)
             for post in posts { self.send(.post(post), from: place, to: post.to) }

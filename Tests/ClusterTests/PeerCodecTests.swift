@@ -42,7 +42,8 @@ struct PeerCodecTests {
             Standing(
                 applied: LogPosition(term: 1, index: 2), durable: LogPosition(term: 3, index: 4),
                 sessionsIn: 5, sessionsOut: 6, diskFreePermille: 1000, refusesBodies: true,
-                isDraining: false, state: StateMark(index: 7, hash: 8))),
+                isDraining: false, state: StateMark(index: 7, hash: 8),
+                wall: WallTime(milliseconds: 9))),
         .bodyOpen(stream: 1),
         .bodyChunk(stream: 1, number: 2, blocks: Self.blocks),
         .bodyEnd(stream: 1, tag: Self.tag, Self.seal),
@@ -215,6 +216,29 @@ struct PeerCodecTests {
             let isRead = (try? self.decode(.renew, head + entry)) != nil
             #expect(isRead == fits)
         }
+    }
+
+    @Test func `no clock is later than the year 9999`() throws {
+        var standing = Standing(
+            applied: .zero, durable: .zero, sessionsIn: 0, sessionsOut: 0, diskFreePermille: 0,
+            refusesBodies: false, isDraining: false, state: .none,
+            wall: WallTime(milliseconds: .max))
+        #expect(standing.wall == Standing.wallMax)
+        #expect(standing.wall.rfc3339 == "9999-12-31T23:59:59.999Z")
+        var bytes = Array(PeerFuzz.encoded(.standing(standing))[PeerFrame.headerBytes...])
+        #expect(try self.decode(.standing, bytes) == .standing(standing))
+        // One millisecond later.
+        for place in bytes.indices.suffix(8) {
+            bytes[place] &+= 1
+            if bytes[place] != 0 { break }
+        }
+        #expect(throws: CodecError.outOfRange("wall clock")) { try self.decode(.standing, bytes) }
+        // A clock before 1970 is that of 1970.
+        standing = Standing(
+            applied: .zero, durable: .zero, sessionsIn: 0, sessionsOut: 0, diskFreePermille: 0,
+            refusesBodies: false, isDraining: false, state: .none,
+            wall: WallTime(milliseconds: -1))
+        #expect(standing.wall == WallTime(milliseconds: 0))
     }
 
     private func decode(_ kind: PeerFrameKind, _ payload: [UInt8]) throws -> PeerMessage? {

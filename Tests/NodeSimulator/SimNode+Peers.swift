@@ -16,6 +16,7 @@ extension SimNode {
         switch kind {
         case .control:
             self.hasControl[peer] = true
+            self.compareClocks()
             self.machine.commandsMayBeLost()
         case .bulk:
             self.hasBulk[peer] = true
@@ -33,6 +34,7 @@ extension SimNode {
         case .control:
             self.hasControl[peer] = false
             self.machine.linkBroke(to: self.ids[peer])
+            self.compareClocks()
         case .bulk:
             self.hasBulk[peer] = false
             let holder = self.holder(of: peer)
@@ -46,6 +48,13 @@ extension SimNode {
             }
         }
         self.isTurnPlanned = true
+    }
+
+    /// Like NodeClock. The wall clocks of this world are right.
+    private func compareClocks() {
+        self.machine.compareWallClocks(
+            agreeing: self.ids.indices.filter { self.hasControl[$0] }.map { self.ids[$0] },
+            differing: [])
     }
 
     @discardableResult

@@ -263,6 +263,7 @@ final class SimNode {
         self.world.truth.restarts(self, start)
         let newest = known.last.map { ($0.stamp, $0.wall) }
         let last = max(queue.time, newest?.0 ?? checkpoint?.stamp ?? .zero)
+        // Walls are always believed here.
         let stopped = (newest?.1 ?? checkpoint?.wall).map { self.wall - $0 } ?? .zero
         var options = Options(id: self.id)
         options.appendBytesMax = 64 << 10

@@ -234,7 +234,8 @@ package struct PeerFuzz {
                     diskFreePermille: UInt16(self.dice.below(1001)),
                     refusesBodies: self.dice.chance(permille: 500),
                     isDraining: self.dice.chance(permille: 500),
-                    state: StateMark(index: self.number(), hash: self.number())))
+                    state: StateMark(index: self.number(), hash: self.number()),
+                    wall: WallTime(milliseconds: Int64(truncatingIfNeeded: self.number()))))
         case _:
             return .raft(self.bytes(self.dice.below(50)))
         }

@@ -27,6 +27,7 @@ package struct NodeMachine: ~Copyable {
     package private(set) var queue: MailQueue
     package internal(set) var replica: Replica
     var clock: QueueClock
+    var wallClocks = WallClocks()
     /// Entries whose command is known without being decoded, in index order: those that this node
     /// proposed, and those that a start has read.
     private var known = RingBuffer<LogEntry>(capacity: 256)
@@ -185,9 +186,11 @@ package struct NodeMachine: ~Copyable {
     /// The same at the last reading of the clocks, which is this event's.
     mutating func propose(_ command: Command) -> UInt64? {
         guard self.replica.raft.role == .leader else { return nil }
+        self.judgeGuess()
         let entry = LogEntry(
             index: self.replica.raft.lastIndex + 1, term: self.term,
-            stamp: self.clock.stamp(at: self.clocks.now), wall: self.clocks.wall, command: command)
+            stamp: self.clock.stamp(at: self.clocks.now), wall: self.believed(self.clocks.wall),
+            command: command)
         do {
             self.writer.bytes.removeAll(keepingCapacity: true)
             entry.encode(into: &self.writer)
@@ -382,7 +385,8 @@ package struct NodeMachine: ~Copyable {
 
     /// What the leader should propose by itself now: grants, expiries.
     package mutating func nextWork(at now: Instant, limit: Int) -> [Command] {
-        self.queue.nextWork(now: self.clock.reading(at: now), limit: limit, term: self.term)
+        self.judgeGuess()
+        return self.queue.nextWork(now: self.clock.reading(at: now), limit: limit, term: self.term)
     }
 
     /// Proposes what `nextWork` gave.

@@ -2,6 +2,7 @@
 //
 // Takes     readings of CLOCK_BOOTTIME; once, at a start, the difference of the wall clocks.
 // Gives     the stamp of the next entry; never less than the last, never more than 60 s ahead.
+// See       NodeMachineClock (whether a stop counts), Docs/Operations.md, "clock".
 
 package import MailQueue
 package import Primitives
@@ -24,23 +25,47 @@ package struct QueueClock: Sendable {
     package static let stepMax = Duration.seconds(60)
     /// The longest stop that queue time makes up for by the wall clock.
     package static let stopMax = Duration.seconds(86_400)
+    /// Wall clocks that are at most this far apart agree.
+    package static let agreementMax = Duration.seconds(60)
+
+    /// Whether a wall clock that is ahead of another by `difference`, or behind it, agrees with it.
+    package static func agrees(_ difference: Duration) -> Bool {
+        max(difference, .zero - difference) <= Self.agreementMax
+    }
 
     private var last: QueueTime
     private var lastRead: Instant
     /// The newest stamp that is known, while `last` is ahead of it by the word of this node's wall
-    /// clock alone; nil: it is not.
+    /// clock alone, or not ahead since that has gone back; nil: that clock has nothing to say.
     private var guessedFrom: QueueTime?
+    /// How long the stop was is not known: that it was none is the guess.
+    private let isBlind: Bool
 
     /// Goes on from `last`, the stamp of the newest entry. Where others have gone on meanwhile,
     /// their first newer stamp counts instead: a wall clock that is wrong must not carry a cluster
-    /// that never stood still into another day.
+    /// that never stood still into another day. Where nobody has, behind a stop of all, who leads
+    /// asks the others' wall clocks first, and may `dropGuess`.
     ///
     /// - Parameter stopped: how long the node stood still by the wall clock; what is negative or
-    ///   above `stopMax` counts as nothing and as `stopMax`.
-    package init(last: QueueTime, stopped: Duration, now: Instant) {
-        self.last = last + min(max(.zero, stopped), Self.stopMax)
+    ///   above `stopMax` counts as nothing and as `stopMax`; nil: there is no telling.
+    package init(last: QueueTime, stopped: Duration?, now: Instant) {
+        self.last = last + min(max(.zero, stopped ?? .zero), Self.stopMax)
+        self.isBlind = stopped == nil
         self.lastRead = now
-        self.guessedFrom = last
+        self.guessedFrom = stopped == .zero ? nil : last
+    }
+
+    /// Whether the next stamp would count a stop by the word of this node's wall clock alone.
+    package var isGuessed: Bool { self.guessedFrom != nil }
+
+    /// And no clock can say whether it is right.
+    package var isBlindGuess: Bool { self.isGuessed && self.isBlind }
+
+    /// The wall clock is not to be believed: goes on from where the known stamps stood.
+    package mutating func dropGuess() {
+        guard let known = self.guessedFrom else { return }
+        self.last = known
+        self.guessedFrom = nil
     }
 
     /// Queue time at `now`, without using it up.

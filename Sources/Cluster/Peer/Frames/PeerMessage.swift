@@ -129,8 +129,11 @@ package struct DealtShare: Equatable, Sendable {
     }
 }
 
-/// What a node tells the others of itself, once a second.
+/// What a node tells the others of itself: the first message of a control link, then once a second.
 package struct Standing: Equatable, Sendable {
+    /// The latest wall clock that can be said: the end of the year 9999.
+    package static let wallMax = WallTime(milliseconds: 253_402_300_799_999)
+
     package var applied: LogPosition
     /// The end of the log that is synced.
     package var durable: LogPosition
@@ -144,9 +147,12 @@ package struct Standing: Equatable, Sendable {
     package var isDraining: Bool
     /// Of the newest checkpoint that was made.
     package var state: StateMark
+    /// When it was said, by the sender's wall clock; from 1970 to `wallMax`.
+    package var wall: WallTime
     package init(
         applied: LogPosition, durable: LogPosition, sessionsIn: UInt32, sessionsOut: UInt32,
-        diskFreePermille: UInt16, refusesBodies: Bool, isDraining: Bool, state: StateMark
+        diskFreePermille: UInt16, refusesBodies: Bool, isDraining: Bool, state: StateMark,
+        wall: WallTime
     ) {
         self.applied = applied
         self.durable = durable
@@ -156,6 +162,7 @@ package struct Standing: Equatable, Sendable {
         self.refusesBodies = refusesBodies
         self.isDraining = isDraining
         self.state = state
+        self.wall = min(max(WallTime(milliseconds: 0), wall), Self.wallMax)
     }
 }
 

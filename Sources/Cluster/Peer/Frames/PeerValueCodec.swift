@@ -78,6 +78,7 @@ extension Standing {
         out.putBool(self.isDraining)
         out.putU64(self.state.index)
         out.putU64(self.state.hash)
+        out.putU64(UInt64(self.wall.milliseconds))
     }
 
     init(_ fields: inout PeerFields) throws(CodecError) {
@@ -86,7 +87,8 @@ extension Standing {
             sessionsIn: try fields.u32(), sessionsOut: try fields.u32(),
             diskFreePermille: try fields.u16(), refusesBodies: try fields.bool(),
             isDraining: try fields.bool(),
-            state: StateMark(index: try fields.u64(), hash: try fields.u64()))
+            state: StateMark(index: try fields.u64(), hash: try fields.u64()),
+            wall: try fields.wall(upTo: Self.wallMax))
         guard self.diskFreePermille <= 1000 else { throw .outOfRange("permille") }
     }
 }
@@ -214,5 +216,14 @@ package struct Goodbye: Equatable, Sendable {
         var text = text
         while text.utf8.count > limit { text.removeLast() }
         return text
+    }
+}
+
+extension PeerFields {
+    /// A peer's word of the time: one that cannot be is refused, so that differences always fit.
+    fileprivate mutating func wall(upTo latest: WallTime) throws(CodecError) -> WallTime {
+        let milliseconds = try self.u64()
+        guard milliseconds <= UInt64(latest.milliseconds) else { throw .outOfRange("wall clock") }
+        return WallTime(milliseconds: Int64(milliseconds))
     }
 }
