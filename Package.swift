@@ -129,7 +129,10 @@ let package = Package(
         tests("StorageTests", ["Primitives", "Raft", "Spool", "Storage"]),
         tests("OpenSSLTests", ["Primitives", "OpenSSL"]),
         tests(
-            "NetworkingTests", ["Primitives", "OpenSSL", "Networking", nio, nioPosix, nioEmbedded]),
+            "NetworkingTests",
+            [
+                "Primitives", "OpenSSL", "Networking", "Programs", nio, nioPosix, nioEmbedded,
+            ]),
         tests(
             "ClusterTests",
             [
@@ -148,7 +151,7 @@ let package = Package(
                 "Primitives", "Settings", "SMTP", "MailQueue", "OpenSSL", "Networking", "Cluster",
                 "Delivery", nio, nioPosix, nioEmbedded,
             ]),
-        tests("ConsoleTests", ["Primitives", "Settings", "Console"]),
+        tests("ConsoleTests", ["Primitives", "Settings", "Console", "Programs"]),
         tests("DemoTests", ["Primitives", "Settings", "Demo", nio, nioPosix]),
         tests(
             "AdminTests",
@@ -168,6 +171,7 @@ let package = Package(
         library(
             "Explorer", ["Primitives", "Raft", "SMTP", "Spool", "MailQueue"],
             path: "Tests/Explorer"),
+        library("Programs", [], path: "Tests/Programs"),
         library("TidyRules", [], path: "Tests/TidyRules"),
         tool("tidy", ["TidyRules"]),
         tool("queuebench", ["Primitives", "SMTP", "Spool", "MailQueue", "Storage"]),

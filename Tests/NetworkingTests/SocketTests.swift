@@ -4,6 +4,7 @@ import NIOEmbedded
 import NIOPosix
 import OpenSSL
 import Primitives
+import Programs
 import Synchronization
 import Testing
 
@@ -313,7 +314,14 @@ struct OpenSSLProgramTests {
         option: String, name: String, fault: String?
     ) async throws {
         let identity = try self.files.issue(self.authority, "mx", hosts: ["mx.example"])
-        let (port, process) = try await self.startServer(identity, option)
+        let options = [
+            option, "-rev", "-naccept", "1", "-cert", identity.certificate, "-key", identity.key,
+        ]
+        try await withOpenSSLServer(options) { try await self.talk(to: $0, name, fault) }
+    }
+
+    /// With a server for one connection, that answers each line with itself reversed.
+    private func talk(to port: Int, _ name: String, _ fault: String?) async throws {
         let text = Self.loop.makePromise(of: String.self)
         let context = try TLSClientContext(trust: .authority(self.ca))
         let channel = try await Dialer.connect(
@@ -333,7 +341,6 @@ struct OpenSSLProgramTests {
         }
         channel.close(promise: nil)
         try await channel.closeFuture.get()
-        process.terminate()
     }
 
     @Test func `one direction may end while the other goes on`() async throws {
@@ -422,37 +429,6 @@ struct OpenSSLProgramTests {
             context.writeAndFlush(Self.wrapOutboundOut(word), promise: nil)
             context.close(promise: nil)
         }
-    }
-
-    /// `s_server` that answers each line with itself reversed, on a port that the system chooses.
-    private func startServer(
-        _ identity: CertificateFiles, _ option: String
-    ) async throws -> (Int, Process) {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/openssl")
-        process.arguments = [
-            "s_server", option, "-accept", "127.0.0.1:0", "-rev", "-naccept", "1",
-            "-cert", identity.certificate, "-key", identity.key,
-        ]
-        let pipe = Pipe()
-        process.standardOutput = pipe
-        process.standardError = FileHandle.nullDevice
-        process.standardInput = FileHandle.nullDevice
-        try process.run()
-        let port: Int = await withCheckedContinuation { continuation in
-            let seen = Shared("")
-            pipe.fileHandleForReading.readabilityHandler = { handle in
-                seen.change { $0 += String(decoding: handle.availableData, as: UTF8.self) }
-                guard
-                    let line = seen.now.split(separator: "\n").first(where: {
-                        $0.hasPrefix("ACCEPT")
-                    }), let port = line.split(separator: ":").last.flatMap({ Int($0) })
-                else { return }
-                handle.readabilityHandler = nil
-                continuation.resume(returning: port)
-            }
-        }
-        return (port, process)
     }
 
     private final class FirstLine: ChannelInboundHandler {
