@@ -14,17 +14,6 @@ import Testing
 struct ChangeTests {
     private static let wait = Duration.seconds(60)
 
-    private func accepted(_ rig: ClusterRig, _ place: Int, _ text: String) async throws -> Tag {
-        var accepted: Tag?
-        try await rig.wait {
-            if case .accepted(let tag) = try await rig.send(place, Array(text.utf8)) {
-                accepted = tag
-            }
-            return accepted != nil
-        }
-        return try #require(accepted)
-    }
-
     /// Asks one node to change another, and waits for the end of it.
     @discardableResult
     private func change(
@@ -74,7 +63,7 @@ struct ChangeTests {
         #expect(done.isDone && !done.isLeader && done.isNews)
         try await rig.wait { rig.members[leader].running.view.readiness == .notReady(.draining) }
         // Mail is taken there until balancers have noticed, and attempted elsewhere.
-        let tag = try await self.accepted(rig, leader, "drained\r\n")
+        let tag = try await rig.accepted(leader, "drained\r\n")
         let others = [0, 1, 2].filter { $0 != leader }
         try await rig.wait {
             others.contains {
@@ -111,7 +100,7 @@ struct ChangeTests {
         #expect(chosen.isDone && chosen.node != ClusterRig.names[heir])
         #expect(
             await self.refusal(rig, at: third, .transferLeader, "x") == .noSuchNode("x"))
-        _ = try await self.accepted(rig, leader, "goes on\r\n")
+        _ = try await rig.accepted(leader, "goes on\r\n")
         try await rig.end()
     }
 
@@ -156,7 +145,7 @@ struct ChangeTests {
         try await rig.kill(gone)
         try await rig.replaceDisk(gone)
         try await self.healthy(rig, [0, 1, 2])
-        _ = try await self.accepted(rig, gone, "with it again\r\n")
+        _ = try await rig.accepted(gone, "with it again\r\n")
         try await rig.end()
     }
 
@@ -183,7 +172,7 @@ struct ChangeTests {
         }
         // The dead one may go: that makes the quorum smaller.
         #expect(try await self.change(rig, at: other, .remove, ClusterRig.names[dead]).isDone)
-        _ = try await self.accepted(rig, other, "two of two\r\n")
+        _ = try await rig.accepted(other, "two of two\r\n")
         try await rig.end()
     }
 
@@ -198,7 +187,7 @@ struct ChangeTests {
         // The first copy is the acceptor's own, if its disk is the first; else another's.
         var holder: Int?
         try await rig.wait {
-            let tag = try await self.accepted(rig, dead, "only here\r\n")
+            let tag = try await rig.accepted(dead, "only here\r\n")
             let holders = try await rig.on(dead) { $0.machine.queue.holders(of: tag) }
             if holders?.map(\.node) == [ClusterRig.names[dead]] { holder = dead }
             return holder != nil
@@ -239,7 +228,7 @@ struct ChangeTests {
             return status.leader != nil && status.leader != name
                 && status.nodes[leader].role == "worker"
         }
-        _ = try await self.accepted(rig, leader, "by a worker\r\n")
+        _ = try await rig.accepted(leader, "by a worker\r\n")
         try await rig.end()
     }
 
@@ -271,7 +260,7 @@ struct ChangeTests {
         let rig = try ClusterRig()
         try await rig.start()
         try await self.healthy(rig, [0, 1, 2])
-        _ = try await self.accepted(rig, 0, "before\r\n")
+        _ = try await rig.accepted(0, "before\r\n")
         try await rig.wait { await rig.status(0).queue?.messages == 1 }
         try await rig.kill(1)
         try await rig.kill(2)

@@ -262,6 +262,10 @@ extension ClusterRig {
         return try #require(accepted)
     }
 
+    func accepted(_ place: Int, _ text: String) async throws -> Primitives.Tag {
+        try await self.accepted(place, Array(text.utf8))
+    }
+
     /// Nodes that have a copy of the message, as this node's state says.
     func holders(_ tag: Primitives.Tag, by place: Int) async throws -> [Int] {
         let holders = try await self.on(place) { $0.machine.queue.holders(of: tag) ?? [] }
@@ -313,22 +317,8 @@ extension ClusterRig {
     /// Changes the node's disk where `bytes` stand: in how many files.
     @discardableResult
     func damage(_ bytes: [UInt8], _ place: Int) throws -> Int {
-        var count = 0
-        for part in ["journal", "bodies"] {
-            let folder = "\(self.directory)/data-\(Self.names[place])/\(part)"
-            guard FileManager.default.fileExists(atPath: folder) else { continue }
-            for name in try FileManager.default.contentsOfDirectory(atPath: folder)
-            where name.hasSuffix(".seg") {
-                let url = URL(fileURLWithPath: folder + "/" + name)
-                guard let range = try Data(contentsOf: url).range(of: Data(bytes)) else { continue }
-                let handle = try FileHandle(forUpdating: url)
-                try handle.seek(toOffset: UInt64(range.lowerBound))
-                try handle.write(contentsOf: Data(bytes.map { $0 ^ 0xFF }))
-                try handle.close()
-                count += 1
-            }
-        }
-        return count
+        let data = "\(self.directory)/data-\(Self.names[place])"
+        return try changeBytes(bytes, in: [data + "/journal", data + "/bodies"])
     }
 
     /// Content that does not compress, so that its bytes can be found on the disk.

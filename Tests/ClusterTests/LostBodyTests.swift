@@ -1,6 +1,5 @@
 // LostBodyTests.swift - bodies that are not what was written: what is proven, and what is not.
 
-import Foundation
 import Logging
 import MailQueue
 import NIOCore
@@ -17,25 +16,7 @@ import Testing
 struct LostBodyTests {
     /// Changes bytes of the journal where `bytes` stand; false: they stand nowhere.
     private static func damage(_ bytes: [UInt8], in rig: Rig) throws -> Bool {
-        let folder = rig.directory + "/journal"
-        for name in try FileManager.default.contentsOfDirectory(atPath: folder)
-        where name.hasSuffix(".seg") {
-            let url = URL(fileURLWithPath: folder + "/" + name)
-            guard let range = try Data(contentsOf: url).range(of: Data(bytes)) else { continue }
-            let handle = try FileHandle(forUpdating: url)
-            try handle.seek(toOffset: UInt64(range.lowerBound))
-            try handle.write(contentsOf: Data(bytes.map { $0 ^ 0xFF }))
-            try handle.close()
-            return true
-        }
-        return false
-    }
-
-    /// Content that does not compress, so that its bytes can be found on the disk.
-    private static func content(_ size: Int) -> [UInt8] {
-        var dice = Generator(seed: UInt64(size))
-        return Array("Subject: here\r\n\r\n".utf8)
-            + (0..<size).map { _ in UInt8(truncatingIfNeeded: dice.next()) }
+        try changeBytes(bytes, in: [rig.directory + "/journal"]) > 0
     }
 
     /// Sends one message, which is leased to the taker.
@@ -87,7 +68,7 @@ struct LostBodyTests {
     ) async throws {
         let rig = try Rig()
         let (node, taker) = try await rig.open()
-        let content = Self.content(size)
+        let content = ClusterRig.content(size)
         let delivery = try await Self.leased(rig, node, taker, content)
         let tag = delivery.id.message
         #expect(try await Self.read(node, tag, streams: streams, on: rig.loop(1)) == nil)
@@ -117,7 +98,7 @@ struct LostBodyTests {
     @Test func `the head of a damaged body is still there for the report`() async throws {
         let rig = try Rig()
         let (node, taker) = try await rig.open()
-        let content = Self.content(300_000)
+        let content = ClusterRig.content(300_000)
         let delivery = try await Self.leased(rig, node, taker, content)
         #expect(try Self.damage(Array(content[250_000..<250_040]), in: rig))
         let loop = rig.loop(0)
@@ -146,7 +127,7 @@ struct LostBodyTests {
     {
         let rig = try Rig()
         let (node, taker) = try await rig.open()
-        let delivery = try await Self.leased(rig, node, taker, Self.content(100_000))
+        let delivery = try await Self.leased(rig, node, taker, ClusterRig.content(100_000))
         let found = await withCheckedContinuation { continuation in
             let message = delivery.id.message
             node.node.bodyFailed(message, message, error) { continuation.resume(returning: $0) }
@@ -173,7 +154,7 @@ struct LostBodyTests {
     @Test func `damage that a start finds ends the message at its next attempt`() async throws {
         let rig = try Rig()
         var (node, taker) = try await rig.open()
-        let content = Self.content(20_000)
+        let content = ClusterRig.content(20_000)
         let delivery = try await Self.leased(rig, node, taker, content)
         // Another message behind it: the damage is in what is known to be synced.
         _ = try await rig.send(node, on: rig.loop(0), content: [])

@@ -12,25 +12,13 @@ import Testing
 
 @Suite("Nodes that come later", .timeLimit(.minutes(2)))
 struct NewMemberTests {
-    /// As a client does: after a 451 it tries again.
-    private func accepted(_ rig: ClusterRig, _ place: Int, _ text: String) async throws -> Tag {
-        var accepted: Tag?
-        try await rig.wait {
-            if case .accepted(let tag) = try await rig.send(place, Array(text.utf8)) {
-                accepted = tag
-            }
-            return accepted != nil
-        }
-        return try #require(accepted)
-    }
-
     @Test func `a node that is no seed works without a vote`() async throws {
         let rig = try ClusterRig()
         try await rig.start()
-        let before = try await self.accepted(rig, 0, "before\r\n")
+        let before = try await rig.accepted(0, "before\r\n")
         let place = try await rig.startAnother()
         // It has the log, and takes mail that all know.
-        let own = try await self.accepted(rig, place, "its own\r\n")
+        let own = try await rig.accepted(place, "its own\r\n")
         for other in 0...place {
             try await rig.wait {
                 let status = await rig.status(other)
@@ -58,7 +46,7 @@ struct NewMemberTests {
         }
         // Its death costs no vote.
         try await rig.kill(place)
-        _ = try await self.accepted(rig, 1, "after\r\n")
+        _ = try await rig.accepted(1, "after\r\n")
         try await rig.restart(place)
         try await rig.wait { await rig.status(place).queue?.messages == 3 }
         try await rig.end()
@@ -70,13 +58,13 @@ struct NewMemberTests {
         let leader = try await rig.leader()
         let other = (leader + 1) % 3
         let old = try await rig.on(other) { $0.identity.incarnation }
-        _ = try await self.accepted(rig, leader, "one\r\n")
+        _ = try await rig.accepted(leader, "one\r\n")
         try await rig.kill(other)
-        _ = try await self.accepted(rig, leader, "two\r\n")
+        _ = try await rig.accepted(leader, "two\r\n")
         try await rig.replaceDisk(other)
         let new = try await rig.on(other) { $0.identity.incarnation }
         #expect(new != old)
-        _ = try await self.accepted(rig, other, "three\r\n")
+        _ = try await rig.accepted(other, "three\r\n")
         for place in 0..<3 {
             try await rig.wait {
                 let configuration = try await rig.on(place) { $0.machine.configuration }
@@ -91,7 +79,7 @@ struct NewMemberTests {
         // Its vote counts: without the third node there is a majority.
         let third = (leader + 2) % 3
         try await rig.kill(third)
-        _ = try await self.accepted(rig, other, "four\r\n")
+        _ = try await rig.accepted(other, "four\r\n")
         try await rig.end()
     }
 }

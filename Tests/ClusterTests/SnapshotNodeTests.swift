@@ -91,6 +91,21 @@ struct SnapshotNodeTests {
         }
     }
 
+    /// A member that was killed, and needs the state to go on.
+    ///
+    /// - Parameter mails: taken by the others meanwhile, at least.
+    private func leftBehind(
+        mails: Int = 0
+    ) async throws -> (ClusterRig, leader: Int, away: Int) {
+        let (rig, leader) = try await self.rig(mails: 5)
+        let away = (leader + 1) % 3
+        let left = try await self.see(rig, away).last
+        try await rig.kill(away)
+        for _ in 0..<mails { try await self.mail(rig, leader) }
+        try await self.leaveBehind(rig, leader, left)
+        return (rig, leader, away)
+    }
+
     private func seeAll(_ rig: ClusterRig) async throws -> [Seen] {
         var all: [Seen] = []
         for place in rig.members.indices where rig.members[place].isAlive {
@@ -114,11 +129,7 @@ struct SnapshotNodeTests {
     @Test func `a node that was away for longer than the log reaches is given the state`()
         async throws
     {
-        let (rig, leader) = try await self.rig(mails: 5)
-        let away = (leader + 1) % 3
-        let left = try await self.see(rig, away).last
-        try await rig.kill(away)
-        try await self.leaveBehind(rig, leader, left)
+        let (rig, leader, away) = try await self.leftBehind()
         #expect(try await self.see(rig, leader).bytes < 64 << 10)
         // The others take mail all the while.
         rig.members[away] = try rig.open(away)
@@ -177,12 +188,7 @@ struct SnapshotNodeTests {
 
     @Test(arguments: Stage.allCases)
     func `a node that is killed while it is given the state comes back`(stage: Stage) async throws {
-        let (rig, leader) = try await self.rig(mails: 5)
-        let away = (leader + 1) % 3
-        let left = try await self.see(rig, away).last
-        try await rig.kill(away)
-        for _ in 0..<60 { try await self.mail(rig, leader) }
-        try await self.leaveBehind(rig, leader, left)
+        let (rig, leader, away) = try await self.leftBehind(mails: 60)
         rig.members[away] = try rig.open(away)
         let node = rig.members[away].running.node
         let seen = node.loop.makePromise(of: Void.self)
@@ -219,11 +225,7 @@ struct SnapshotNodeTests {
     @Test func `a tick right behind the leader's words takes no file from under the core`()
         async throws
     {
-        let (rig, leader) = try await self.rig(mails: 5)
-        let away = (leader + 1) % 3
-        let left = try await self.see(rig, away).last
-        try await rig.kill(away)
-        try await self.leaveBehind(rig, leader, left)
+        let (rig, _, away) = try await self.leftBehind()
         rig.members[away] = try rig.open(away)
         let node = rig.members[away].running.node
         let ticking = try await node.loop.submit {
@@ -241,12 +243,7 @@ struct SnapshotNodeTests {
     @Test func `links that break on the way, and a member without room, only cost time`()
         async throws
     {
-        let (rig, leader) = try await self.rig(mails: 5)
-        let away = (leader + 1) % 3
-        let left = try await self.see(rig, away).last
-        try await rig.kill(away)
-        for _ in 0..<60 { try await self.mail(rig, leader) }
-        try await self.leaveBehind(rig, leader, left)
+        let (rig, leader, away) = try await self.leftBehind(mails: 60)
         // No room: it is refused, again and again, and the others go on.
         rig.lowWaterBytes = 1 << 60
         rig.members[away] = try rig.open(away)

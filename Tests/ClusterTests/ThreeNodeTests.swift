@@ -9,18 +9,6 @@ import Testing
 
 @Suite("Three nodes over real links", .timeLimit(.minutes(2)))
 struct ThreeNodeTests {
-    /// As a client does: after a 451 it tries again.
-    private func accepted(
-        _ rig: ClusterRig, _ place: Int, _ content: [UInt8]
-    ) async throws -> Tag {
-        var accepted: Tag?
-        try await rig.wait {
-            if case .accepted(let tag) = try await rig.send(place, content) { accepted = tag }
-            return accepted != nil
-        }
-        return try #require(accepted)
-    }
-
     private func bytes(_ body: MessageBody) -> [UInt8] {
         body.parts.flatMap { Array($0.readableBytesView) }
     }
@@ -73,7 +61,7 @@ struct ThreeNodeTests {
                 node.leaderName.map { $0 != ClusterRig.names[leader] } ?? false
             }
         }
-        _ = try await rig.accepted(other, Array("x\r\n".utf8))
+        _ = try await rig.accepted(other, "x\r\n")
         try await rig.kill(leader)
         try await rig.end()
     }
@@ -85,7 +73,7 @@ struct ThreeNodeTests {
         for place in 0..<3 {
             for size in [10, 60_000, 300_000] {
                 let content = [UInt8](repeating: UInt8(ascii: "x"), count: size)
-                tags.append(try await self.accepted(rig, place, content))
+                tags.append(try await rig.accepted(place, content))
             }
         }
         for place in 0..<3 {
@@ -118,7 +106,7 @@ struct ThreeNodeTests {
         let leader = try await rig.leader()
         let survivors = [0, 1, 2].filter { $0 != leader }
         let content = Array("of the leader\r\n".utf8)
-        let tag = try await self.accepted(rig, leader, content)
+        let tag = try await rig.accepted(leader, content)
         let isOfDead: (LeasedDelivery) -> Bool = { $0.id.message == tag }
         try await rig.wait {
             rig.members.contains { $0.taker.deliveries.contains(where: isOfDead) }
@@ -126,7 +114,7 @@ struct ThreeNodeTests {
         try await rig.kill(leader)
         // Mail goes on at once, at both.
         for place in survivors {
-            _ = try await self.accepted(rig, place, Array("after\r\n".utf8))
+            _ = try await rig.accepted(place, "after\r\n")
         }
         // What the dead one had leased comes to another when its session has expired.
         try await rig.wait {
@@ -150,14 +138,14 @@ struct ThreeNodeTests {
         try await rig.start()
         let leader = try await rig.leader()
         let other = (leader + 1) % 3
-        _ = try await self.accepted(rig, other, Array("one\r\n".utf8))
+        _ = try await rig.accepted(other, "one\r\n")
         try await rig.kill(other)
         for _ in 0..<20 {
-            _ = try await self.accepted(rig, leader, Array("two\r\n".utf8))
+            _ = try await rig.accepted(leader, "two\r\n")
         }
         try await rig.restart(other)
         try await rig.wait { await rig.status(other).queue?.messages == 21 }
-        _ = try await self.accepted(rig, other, Array("three\r\n".utf8))
+        _ = try await rig.accepted(other, "three\r\n")
         try await rig.wait { await rig.status(leader).health == .healthy }
         try await rig.end()
     }
@@ -167,7 +155,7 @@ struct ThreeNodeTests {
     {
         let rig = try ClusterRig()
         try await rig.start()
-        let tag = try await self.accepted(rig, 0, Array("once\r\n".utf8))
+        let tag = try await rig.accepted(0, "once\r\n")
         let isIt: (LeasedDelivery) -> Bool = { $0.id.message == tag }
         try await rig.wait {
             rig.members.contains { $0.taker.deliveries.contains(where: isIt) }
@@ -206,7 +194,7 @@ struct ThreeNodeTests {
     {
         let rig = try ClusterRig()
         try await rig.start()
-        _ = try await self.accepted(rig, 1, Array("compared\r\n".utf8))
+        _ = try await rig.accepted(1, "compared\r\n")
         var common: StateMark?
         try await rig.wait {
             var marks: [[StateMark]] = []

@@ -13,14 +13,19 @@ import Testing
 
 @Suite("Delivery: limits, lapse, stop", .timeLimit(.minutes(1)))
 struct DeliveryStopTests {
-    @Test func `stopping: what waits is released, what runs may finish`() async throws {
+    /// A server that says when a message has reached it, and gives no verdict.
+    private func holding(_ reached: Signal) async throws -> ScriptedServer {
         var behaviour = ScriptedServer.Behaviour()
-        let reached = Signal()
         behaviour.message = { _ in
             reached.send()
             return .hold("250 in the end")
         }
-        let server = try await ScriptedServer.start(behaviour)
+        return try await ScriptedServer.start(behaviour)
+    }
+
+    @Test func `stopping: what waits is released, what runs may finish`() async throws {
+        let reached = Signal()
+        let server = try await self.holding(reached)
         let bench = try DeliveryBench(port: server.port)
         bench.desk.rules.withLock { $0.share = 1 }
         bench.take(DeliveryBench.delivery(1))
@@ -44,13 +49,8 @@ struct DeliveryStopTests {
     @Test func `stopping: it ends, though many destinations wait for the only connection`()
         async throws
     {
-        var behaviour = ScriptedServer.Behaviour()
         let reached = Signal()
-        behaviour.message = { _ in
-            reached.send()
-            return .hold("250 in the end")
-        }
-        let server = try await ScriptedServer.start(behaviour)
+        let server = try await self.holding(reached)
         let bench = try DeliveryBench(port: server.port) { $0.delivery.connections = 1 }
         bench.take(DeliveryBench.delivery(1))
         await reached.wait()
