@@ -120,6 +120,10 @@ package enum MetricCatalogue {
         entry(
             "commit_lag", .gauge, "Log entries that are written and not applied.",
             alert: "> 10,000 for 5 min"),
+        entry(
+            "follower_lag_seconds", .histogram,
+            "From an append of this leader to a follower's word that it is synced there; a sample.",
+            alert: "p99 > 1 s for 5 min"),
         entry("commit_seconds", .histogram, "From the proposal of a command to its result."),
         entry("build_info", .gauge, "Always 1.", labels: "version"),
         entry(

@@ -57,6 +57,7 @@ package final class Node: @unchecked Sendable {
     var actions: [Replica.Action] = []
     var isTurning = false
     var isTurnPlanned = false
+    var followerLag = FollowerLag()
     /// Bodies are to be written with this turn.
     var isFlushWanted = false
     /// Nothing is applied any more: the process is to end.

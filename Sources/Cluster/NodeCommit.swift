@@ -126,6 +126,7 @@ extension Node {
     private func carryOut(_ action: Replica.Action, _ news: inout News) {
         switch action {
         case .store(let request):
+            if self.followerLag.wantsMark { self.markLag(request) }
             self.store(request)
         case .apply(let entries, let applied):
             for entry in entries where !self.hasFailed { self.apply(entry, &news) }

@@ -15,6 +15,7 @@ struct NodeMetrics: Sendable {
     private let lag = Gauge(label: "posthouse_commit_lag")
     private let diskFree = Gauge(label: "posthouse_disk_free_ratio")
     private let commit = Timer(label: "posthouse_commit_seconds")
+    private let followerLag = Timer(label: "posthouse_follower_lag_seconds")
     private let sync = Timer(label: "posthouse_journal_sync_seconds")
     private let repairs = Counter(label: "posthouse_body_repairs_total")
     private let copiesLost = Counter(label: "posthouse_body_copies_lost_total")
@@ -64,6 +65,11 @@ struct NodeMetrics: Sendable {
 
     /// A batch of the journal was written and synced.
     func synced(in duration: Duration) { self.sync.recordNanoseconds(duration.inNanoseconds) }
+
+    /// From an append of this leader to a follower's acknowledgement.
+    func followed(in duration: Duration) {
+        self.followerLag.recordNanoseconds(duration.inNanoseconds)
+    }
 
     /// A message was handed in over the admin interface.
     func handedIn() { self.accepted.increment() }

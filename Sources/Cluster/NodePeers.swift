@@ -66,6 +66,7 @@ extension Node: PeerEvents {
             self.attempt(node) { node throws(NodeMachine.PeerError) in
                 try node.machine.step(bytes, from: incarnation)
             }
+            self.observeLag(of: incarnation, now)
             self.takeSnapshotIfReady()
         case .forward(_, let command):
             self.attempt(node) { node throws(NodeMachine.PeerError) in
@@ -107,6 +108,28 @@ extension Node: PeerEvents {
                 "a message of a peer is dropped",
                 metadata: ["peer": "\(node)", "why": "\(error)"])
         }
+    }
+
+    // MARK: Lag of followers.
+
+    func markLag(_ request: StoreRequest) {
+        guard self.machine.isReadyLeader, let last = request.entries.last else { return }
+        let followers = self.machine.configuration.voters.filter { $0 != self.machine.id }
+        self.followerLag.appended(last.index, followers, at: SystemClock.bootTime())
+    }
+
+    private func observeLag(of follower: MemberID, _ now: Instant) {
+        guard self.followerLag.isMarked else { return }
+        let match = self.machine.match(of: follower)
+        if let lag = self.followerLag.acknowledged(follower, match, at: now) {
+            self.metrics.followed(in: lag)
+        }
+    }
+
+    private func tickLag(_ now: Instant) {
+        guard self.machine.isReadyLeader else { return self.followerLag.end() }
+        guard let (age, count) = self.followerLag.tick(now) else { return }
+        for _ in 0..<count { self.metrics.followed(in: age) }
     }
 
     // MARK: Out.
@@ -185,6 +208,7 @@ extension Node: PeerEvents {
     private func peerTick() {
         let clocks = self.clocks
         self.machine.tick(random: self.generator.next())
+        self.tickLag(clocks.now)
         self.machine.keepSessions(at: clocks)
         self.machine.retryCommands()
         self.tickBodies(clocks.now)

@@ -311,11 +311,14 @@ struct PeerRefusalTests {
 
     @Test func `two nodes that have nothing to say stay connected`() async throws {
         let rig = try PeerRig()
-        try await rig.connect(limits: self.quick())
+        var limits = self.quick()
+        // Each has a thread of its own, and one may get no turn for longer than the other's ticks.
+        limits.silenceTicks = 50
+        try await rig.connect(limits: limits)
         await rig.up()
         // Three times as long as silence may last, counted by what keeps it from being silent.
         let loop = rig.a.loop
-        for _ in 0..<15 {
+        for _ in 0..<150 {
             try await loop.scheduleTask(in: .milliseconds(20)) {}.futureResult.get()
         }
         #expect(rig.a.diary.get { $0.refusals.isEmpty && $0.changes.count == 2 })

@@ -20,6 +20,10 @@ import time
 from systems import SESSIONS, Posthouse, free_port, source
 
 NAMES = ("a", "b", "c")
+ALL_NAMES = NAMES + ("d", "e")
+# Each node's clients send another part of it.
+TEXT = "/usr/share/common-licenses/GPL-3"
+TEXT_BYTES = 10_240
 
 
 class Cluster:
@@ -27,17 +31,17 @@ class Cluster:
 
     name = "cluster"
 
-    def __init__(self, binary, base, sink_port=None):
+    def __init__(self, binary, base, sink_port=None, names=NAMES):
         self.folder = tempfile.mkdtemp(prefix="cluster-", dir=base)
         authority = f"{self.folder}/ca"
         commands = [["init", authority]]
-        commands += [["issue", authority, "--node", n, "--address", "127.0.0.1"] for n in NAMES]
+        commands += [["issue", authority, "--node", n, "--address", "127.0.0.1"] for n in names]
         for words in commands:
             subprocess.run([binary, "ca", *words], check=True, capture_output=True)
-        ports = [free_port() for _ in NAMES]
-        seeds = ", ".join(f'"{n}@127.0.0.1:{p}"' for n, p in zip(NAMES, ports))
+        self.peer_ports = [free_port() for _ in names]
+        seeds = ", ".join(f'"{n}@127.0.0.1:{p}"' for n, p in zip(names, self.peer_ports))
         self.nodes = []
-        for name, port in zip(NAMES, ports):
+        for name, port in zip(names, self.peer_ports):
             table = (f'[cluster]\nname = "bench"\nlisten = "127.0.0.1:{port}"\nseeds = [{seeds}]\n'
                      f'ca = "{authority}/ca.pem"\ncertificate = "{authority}/{name}.pem"\n'
                      f'key = "{authority}/{name}.key"\ncopies = 2\n')
@@ -67,19 +71,20 @@ class Cluster:
                 return next(node for node in self.nodes if node.node == name)
             time.sleep(0.05)
 
-    def source(self, count, kept):
+    def source(self, count, kept, size=4096, files=None):
         """Sends with one smtp-source for each node; the seconds until the last has ended."""
         faults = []
+        nodes = len(self.nodes)
 
-        def send(node, share):
+        def send(i):
             try:
-                source(node.port, share, kept=kept, sessions=SESSIONS // len(NAMES))
+                source(self.nodes[i].port, (count + i) // nodes, size=size, kept=kept,
+                       file=files and files[i], sessions=SESSIONS // nodes)
             except RuntimeError as error:
                 faults.append(error)
 
         begin = time.monotonic()
-        threads = [threading.Thread(target=send, args=(node, share)) for node, share in zip(
-            self.nodes, [(count + i) // len(NAMES) for i in range(len(NAMES))])]
+        threads = [threading.Thread(target=send, args=(i,)) for i in range(nodes)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -93,6 +98,28 @@ class Cluster:
 
     def cpu(self):
         return sum(node.cpu() for node in self.nodes)
+
+    def peer_bytes(self):
+        """All that the nodes have sent to each other, TLS and its handshakes too."""
+        ports = {str(port) for port in self.peer_ports}
+        done = subprocess.run(["ss", "-tinHO"], capture_output=True, text=True, check=True)
+        total = 0
+        for line in done.stdout.splitlines():
+            fields = line.split()
+            if {f.rpartition(":")[2] for f in fields[3:5]} & ports:
+                total += sum(int(f.partition(":")[2]) for f in fields
+                             if f.startswith("bytes_sent:"))
+        return total
+
+    def lag(self):
+        """Counts of the leader's samples by their upper bounds, all nodes together."""
+        counts = {}
+        for node in self.nodes:
+            for name, value in node.metrics().items():
+                if name.startswith("posthouse_follower_lag_seconds_bucket"):
+                    bound = float(name.partition('le="')[2].partition('"')[0])
+                    counts[bound] = counts.get(bound, 0) + value
+        return counts
 
     def stop(self, keep=False):
         for node in self.nodes:
@@ -250,6 +277,109 @@ def node_deaths(bench, count):
     bench.end(sink)
 
 
+def real_text(bench):
+    """Three files of text that people have written."""
+    with open(TEXT, "rb") as f:
+        text = f.read()
+    files = []
+    for i in range(len(NAMES)):
+        files.append(f"{bench.base}/text{i}")
+        with open(files[-1], "wb") as f:
+            part = text[i * TEXT_BYTES:(i + 1) * TEXT_BYTES]
+            f.write(b"Subject: text\n\n" + part[:TEXT_BYTES - 15])
+    return files
+
+
+def peer_traffic(bench):
+    """What one accepted message of 10 KB costs between the nodes."""
+    files = real_text(bench)
+    count = 600 if bench.options.quick else 6000
+    cluster = bench.cluster()
+    cluster.start()
+    cluster.source(SESSIONS, True, files=files)
+    before = cluster.peer_bytes()
+    cluster.source(count, True, files=files)
+    bench.note(TRAFFIC, "bytes", (cluster.peer_bytes() - before) / count)
+    bench.end(cluster)
+
+
+def follower_lag(bench):
+    """From the leader's append to the follower's word, with all sessions busy."""
+    cluster = bench.cluster()
+    cluster.start()
+    cluster.source(SESSIONS, True)
+    before = cluster.lag()
+    cluster.source(bench.counts("cluster", 10_000), True)
+    after = cluster.lag()
+    for bound, count in after.items():
+        bench.note(LAG, str(bound), count - before.get(bound, 0))
+    bench.end(cluster)
+
+
+def scale(bench):
+    """The same load on three and on five nodes: what it costs, and what goes between them."""
+    for count in (3, 5):
+        cluster = bench.cluster(names=ALL_NAMES[:count])
+        cluster.start()
+        cluster.source(SESSIONS, True)
+        leader, messages = cluster.leader(), bench.counts("cluster", 4000)
+        cpus = [node.cpu() for node in cluster.nodes]
+        bytes_before = cluster.peer_bytes()
+        cluster.source(messages, True)
+        cpus = {node.node: (node.cpu() - before) / messages
+                for node, before in zip(cluster.nodes, cpus)}
+        bench.note(SCALE, f"{count}: leader cpu", cpus.pop(leader.node))
+        bench.note(SCALE, f"{count}: other cpu", statistics.mean(cpus.values()))
+        bench.note(SCALE, f"{count}: bytes",
+                   (cluster.peer_bytes() - bytes_before) / messages / count)
+        bench.end(cluster)
+
+
+def large_queue(bench):
+    """Much is queued and held, the leader is killed: until the next one has leased a message."""
+    kills = min(bench.options.kills, LARGE_QUEUE_KILLS_MAX)
+    sink = SlowSink()
+    bench.running.append(sink)
+    cluster = bench.cluster(sink.port)
+    for node in cluster.nodes:
+        node.set_delivery(False)
+    cluster.start()
+    cluster.source(bench.options.queued, True, size=200)
+    probes = [cluster.nodes[0].command("send", f"probe{i}@sink.example", content=PROBE).strip()
+              for i in range(kills)]
+    cluster.nodes[0].command("queue", "hold", "--all", "--yes")
+    cluster.stop(keep=True)
+    for node in cluster.nodes:
+        node.set_delivery(True)
+    print(f"  {bench.options.queued} held; started again in {cluster.start():.1f} s",
+          file=sys.stderr)
+    for number, probe in enumerate(probes):
+        leader = cluster.leader()
+        survivor = next(node for node in cluster.nodes if node is not leader)
+        begin = time.monotonic()
+        leader.process.kill()
+        while True:
+            try:
+                survivor.command("queue", "release", "--id", probe, "--yes")
+                break
+            except subprocess.CalledProcessError:
+                if time.monotonic() > begin + 60:
+                    raise
+        first = sink.wait(f"probe{number}@sink.example", 1, 60)
+        bench.note(QUEUE, "seconds", first - begin)
+        revive(cluster, leader)
+        print(f"  leader of a large queue killed: {number + 1} of {kills}", file=sys.stderr)
+    bench.end(cluster)
+    bench.end(sink)
+
+
+LARGE_QUEUE_KILLS_MAX = 10
+PROBE = "Subject: probe\n\nprobe\n"
+TRAFFIC = "10 KB of text: between the nodes"
+LAG = "follower lag"
+SCALE = "from three to five nodes"
+QUEUE = "leader killed, much queued: first lease of the next"
+
 WORK = (
     ("accept 4 KB, kept connections", dict(kept=True)),
     ("relay 4 KB, kept connections", dict(kept=True, relay=True)),
@@ -276,6 +406,10 @@ def run(bench):
         leader_deaths(bench, bench.options.kills)
     if only in DEATHS[2]:
         node_deaths(bench, bench.options.kills)
+    for name, measure in ((QUEUE, large_queue), (TRAFFIC, peer_traffic), (LAG, follower_lag),
+                          (SCALE, scale)):
+        if only in name:
+            measure(bench)
 
 
 def quantile(values, part):
@@ -301,8 +435,24 @@ def table(results, options):
         print(f"{work:34}{cell(ours, '9.0f'):>9}{cell(theirs, '9.0f'):>9}"
               f"{cell(ours / theirs if theirs else None, '.1f'):>8}{cell(alone, '9.0f'):>10}"
               f"{f'{cpu * 1e6:.0f} us':>10}")
-    print(f"\n{'deaths (seconds)':46}{'kills':>7}{'p50':>8}{'p99':>8}{'most':>8}")
-    for work in DEATHS:
+    print(f"\n{'deaths (seconds)':52}{'kills':>7}{'p50':>8}{'p99':>8}{'most':>8}")
+    for work in DEATHS + (QUEUE,):
         for values in results.get(work, {}).values():
-            print(f"{work:46}{len(values):>7}{quantile(values, 0.5):>8.2f}"
+            print(f"{work:52}{len(values):>7}{quantile(values, 0.5):>8.2f}"
                   f"{quantile(values, 0.99):>8.2f}{max(values):>8.2f}")
+    for value in results.get(TRAFFIC, {}).get("bytes", []):
+        print(f"\n{TRAFFIC}: {value:.0f} bytes a message, {value / TEXT_BYTES:.0%} of it "
+              "(one copy goes to another node; with the metadata to all, and TLS)")
+    lag = {float(bound): count[0] for bound, count in results.get(LAG, {}).items()}
+    if lag:
+        total = lag[math.inf]
+        print(f"\n{LAG}, {total:.0f} samples under full load:", ", ".join(
+            f"{count / total:.1%} within {bound * 1000:g} ms"
+            for bound, count in sorted(lag.items()) if 0.0025 <= bound <= 0.1))
+    costs = {name: values[0] for name, values in results.get(SCALE, {}).items()}
+    for count in (3, 5):
+        if costs:
+            print(f"{count} nodes: CPU of a message on the leader "
+                  f"{costs[f'{count}: leader cpu'] * 1e6:.0f} us, on another node "
+                  f"{costs[f'{count}: other cpu'] * 1e6:.0f} us, "
+                  f"{costs[f'{count}: bytes']:.0f} bytes sent a node")

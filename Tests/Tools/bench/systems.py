@@ -141,6 +141,30 @@ listen = "127.0.0.1:0"
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/v1/cluster", timeout=30) as a:
             return json.load(a)
 
+    def metrics(self):
+        """Every series by its name and labels."""
+        url = f"http://127.0.0.1:{self.admin}/metrics"
+        with urllib.request.urlopen(url, timeout=30) as a:
+            lines = a.read().decode().splitlines()
+        pairs = (line.rpartition(" ") for line in lines if line and not line.startswith("#"))
+        return {name: float(value) for name, _, value in pairs}
+
+    def command(self, *words, content=""):
+        """Runs the client's side of the binary against this node; what it printed."""
+        done = subprocess.run(
+            [self.binary, *words, "--server", f"http://127.0.0.1:{self.admin}"],
+            input=content, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    def set_delivery(self, enabled):
+        """For the next start."""
+        with open(f"{self.folder}/posthouse.toml") as f:
+            text = f.read()
+        before, after = (f"[delivery]\nenabled = {word}\n" for word in
+                         (("false", "true") if enabled else ("true", "false")))
+        with open(f"{self.folder}/posthouse.toml", "w") as f:
+            f.write(text.replace(before, after))
+
     def queued(self):
         queue = self.status()["queue"]
         return -1 if queue is None else int(queue["messages"])
