@@ -17,19 +17,45 @@ final class Connection: @unchecked Sendable {  // used by one thread at a time
         setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &on, 4)
     }
 
-    convenience init(port: Int, address: String = "127.0.0.1") throws {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-        var target = socketAddress(address, port)
-        let result = withUnsafePointer(to: &target) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
-        }
-        guard result == 0 else {
+    /// - Parameters:
+    ///   - space: the network in which it is dialed; nil: this process's own.
+    ///   - seconds: how long the other end may take to answer.
+    convenience init(
+        port: Int, address: String = "127.0.0.1", space: NetworkSpace? = nil, seconds: Double = 20
+    ) throws {
+        let descriptor = try streamSocket(in: space)
+        let code = Self.connect(descriptor, socketAddress(address, port), seconds)
+        guard code == 0 else {
             Glibc.close(descriptor)
-            throw Failure("connect to \(address):\(port): errno \(errno)")
+            throw Failure("connect to \(address):\(port): errno \(code)")
         }
         self.init(adopting: descriptor)
+    }
+
+    /// 0, or why not.
+    private static func connect(
+        _ descriptor: Int32, _ address: sockaddr_in, _ seconds: Double
+    ) -> Int32 {
+        let flags = fcntl(descriptor, F_GETFL)
+        _ = fcntl(descriptor, F_SETFL, flags | O_NONBLOCK)
+        defer { _ = fcntl(descriptor, F_SETFL, flags) }
+        var target = address
+        let result = withUnsafePointer(to: &target) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        if result == 0 { return 0 }
+        guard errno == EINPROGRESS else { return errno }
+        let end = now() + seconds
+        var entry = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+        while poll(&entry, 1, Int32(max(0, end - now()) * 1000)) <= 0 {
+            if now() >= end { return ETIMEDOUT }
+        }
+        var code: Int32 = 0
+        var size = socklen_t(4)
+        getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &code, &size)
+        return code
     }
 
     deinit { self.close() }
@@ -152,10 +178,10 @@ final class Listener: @unchecked Sendable {  // `connections` and `isOpen` guard
     private let isOpen = Shared(true)
 
     init(
-        address: String = "127.0.0.1", port: Int = 0,
+        address: String = "127.0.0.1", port: Int = 0, space: NetworkSpace? = nil,
         _ handle: @escaping @Sendable (Connection) -> Void
     ) throws {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        let descriptor = try streamSocket(in: space)
         self.descriptor = descriptor
         var on: Int32 = 1
         setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, 4)
@@ -194,6 +220,12 @@ final class Listener: @unchecked Sendable {  // `connections` and `isOpen` guard
         Glibc.close(self.descriptor)
         for connection in self.connections.current { connection.interrupt() }
     }
+}
+
+/// Closed in children.
+func streamSocket(in space: NetworkSpace?) throws -> Int32 {
+    let kind = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
+    return try space?.socket(kind) ?? socket(AF_INET, kind, 0)
 }
 
 func socketAddress(_ address: String, _ port: Int) -> sockaddr_in {

@@ -14,17 +14,32 @@ final class Fleet: @unchecked Sendable {
     let peerPorts: [Int]
     /// In front of `peerPorts`, if the links go through them; else empty.
     private(set) var wires: [Wire] = []
+    /// If each node has a machine of its own.
+    let network: NodeNetwork?
 
     /// - Parameters:
     ///   - settings: of all nodes; names, data and `[cluster]` are added.
     ///   - isWired: links between nodes can be cut.
     ///   - isFixed: nodes come back on the ports that they had.
+    ///   - network: each node lives in a namespace of its own; else all on loopback.
     init(
         _ settings: RelaySettings, isWired: Bool = false, isFixed: Bool = false,
-        starts: Bool = true
+        network: NodeNetwork? = nil, starts: Bool = true
     ) throws {
         let folder = try Folder()
         self.folder = folder
+        self.network = network
+        if let network {
+            self.peerPorts = Array(repeating: NodeNetwork.peerPort, count: 3)
+            try Self.certify(folder.path + "/ca", Self.names)
+            self.nodes = try Self.names.indices.map { place in
+                try Relay(
+                    Self.settings(settings, place, in: network, authority: folder.path + "/ca"),
+                    starts: false)
+            }
+            if starts { try self.start() }
+            return
+        }
         let doors = isFixed ? settings.listeners.count + 1 : 0
         let ports = try Self.freePorts(6 + 3 * doors)
         self.peerPorts = Array(ports[0..<3])
@@ -50,6 +65,22 @@ final class Fleet: @unchecked Sendable {
         if starts { try self.start() }
     }
 
+    /// Of a node that has a machine of its own.
+    private static func settings(
+        _ settings: RelaySettings, _ place: Int, in network: NodeNetwork, authority: String
+    ) -> RelaySettings {
+        var own = settings
+        own.name = Self.names[place]
+        own.space = network.nodes[place]
+        own.address = NodeNetwork.address(place, .doors)
+        own.ports = [NodeNetwork.smtpPort, NodeNetwork.adminPort]
+        own.extra += Self.table(
+            own.name, listen: NodeNetwork.peerPort, advertise: nil,
+            seeds: Array(repeating: NodeNetwork.peerPort, count: 3), authority: authority,
+            hosts: Self.names.indices.map { NodeNetwork.address($0, .peers) })
+        return own
+    }
+
     deinit { for wire in self.wires { wire.stop() } }
 
     /// Authority and certificates, made by the product's own commands.
@@ -64,15 +95,18 @@ final class Fleet: @unchecked Sendable {
 
     /// The settings that make a node one of a cluster.
     static func table(
-        _ name: String, listen: Int, advertise: Int?, seeds: [Int], authority: String
+        _ name: String, listen: Int, advertise: Int?, seeds: [Int], authority: String,
+        hosts: [String] = Array(repeating: "127.0.0.1", count: 3)
     ) -> String {
-        let list = zip(Self.names, seeds).map { "\"\($0)@127.0.0.1:\($1)\"" }
+        let list = Self.names.indices.map { "\"\(Self.names[$0])@\(hosts[$0]):\(seeds[$0])\"" }
             .joined(separator: ", ")
+        // A name that is not among the seeds is on loopback.
+        let host = Self.names.firstIndex(of: name).map { hosts[$0] } ?? "127.0.0.1"
         return """
 
             [cluster]
             name = "test"
-            listen = "127.0.0.1:\(listen)"
+            listen = "\(host):\(listen)"
             advertise = "\(advertise.map { "127.0.0.1:\($0)" } ?? "")"
             seeds = [\(list)]
             ca = "\(authority)/ca.pem"
@@ -125,6 +159,15 @@ final class Fleet: @unchecked Sendable {
 
     /// SMTP ports of those that run.
     var ports: [Int] { self.nodes.filter { $0.process != nil }.map(\.port) }
+
+    /// Where clients find the nodes; `isFixed` or `network` is needed.
+    var doors: [Door] {
+        self.nodes.map { node in
+            Door(
+                address: node.settings.address, port: node.settings.ports[0],
+                space: self.network?.outside)
+        }
+    }
 
     /// Places of the nodes that answer, with what they say.
     func answers() -> [(place: Int, status: [String: Any])] {

@@ -19,8 +19,13 @@ final class MailClient {
     private(set) var greeting = Reply(code: 0, lines: [])
 
     /// Connects, and says EHLO unless `greets` is false.
-    init(port: Int, greets: Bool = true, address: String = "127.0.0.1") throws {
-        self.connection = try Connection(port: port, address: address)
+    init(
+        port: Int, greets: Bool = true, address: String = "127.0.0.1", space: NetworkSpace? = nil,
+        seconds: Double = 20
+    ) throws {
+        self.connection = try Connection(
+            port: port, address: address, space: space, seconds: seconds)
+        self.connection.seconds = seconds
         self.banner = try Self.reply(on: self.connection)
         if greets { self.greeting = try self.command("EHLO client.example") }
     }

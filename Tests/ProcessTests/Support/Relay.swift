@@ -28,6 +28,12 @@ struct RelaySettings: Sendable {
     /// chosen by the system at each start.
     var ports: [Int] = []
 
+    /// Where listeners are, and where the smart host is.
+    var address = "127.0.0.1"
+    var sinkAddress = "127.0.0.1"
+    /// The network that the process lives in; nil: that of the tests.
+    var space: NetworkSpace?
+
     private func port(_ place: Int) -> Int { self.ports.isEmpty ? 0 : self.ports[place] }
 
     func text(folder: String) -> String {
@@ -53,10 +59,11 @@ struct RelaySettings: Sendable {
             """
         if let port = self.mxPort { text += "port = \(port)\n" }
         for (place, listener) in self.listeners.enumerated() {
-            text += "\n[[listener]]\naddress = \"127.0.0.1:\(self.port(place))\"\n\(listener)\n"
+            text +=
+                "\n[[listener]]\naddress = \"\(self.address):\(self.port(place))\"\n\(listener)\n"
         }
         if let port = self.sinkPort {
-            text += "\n[[route]]\ndomains = [\"*\"]\nvia = \"smtp://127.0.0.1:\(port)\"\n"
+            text += "\n[[route]]\ndomains = [\"*\"]\nvia = \"smtp://\(self.sinkAddress):\(port)\"\n"
             text += "tls = \"none\"\n"
         }
         if let port = self.dnsPort { text += "\n[dns]\nservers = [\"127.0.0.1@\(port)\"]\n" }
@@ -70,6 +77,8 @@ struct RelaySettings: Sendable {
 final class Relay: @unchecked Sendable {  // used by one thread at a time
     /// Past this a start counts as failed.
     static let startSeconds = 30.0
+    /// Past this an answer of the admin interface is given up.
+    static let answerSeconds = 20.0
     let folder: Folder
     var settings: RelaySettings
     private(set) var process: ChildProcess?
@@ -115,9 +124,9 @@ final class Relay: @unchecked Sendable {  // used by one thread at a time
     /// Starts the process and waits until it says `ready`.
     func start() throws {
         try self.writeSettings()
+        let call = try self.call(["serve", "--config", self.configuration])
         let process = try ChildProcess(
-            try Self.binary(), ["serve", "--config", self.configuration],
-            environment: self.settings.environment)
+            call.program, call.arguments, environment: self.settings.environment)
         self.process = process
         let lines = process.state.wait(seconds: Self.startSeconds) { state -> [Substring]? in
             let lines = state.errorText.split(separator: "\n")
@@ -130,6 +139,13 @@ final class Relay: @unchecked Sendable {  // used by one thread at a time
         }
         self.smtpPorts = Self.ports("listening smtp ", lines)
         self.adminPort = Self.ports("listening admin ", lines).first ?? 0
+    }
+
+    /// The program and its arguments, in the network where the relay lives.
+    private func call(_ arguments: [String]) throws -> (program: String, arguments: [String]) {
+        let own = [try Self.binary()] + arguments
+        let whole = (self.settings.space?.entering ?? []) + own
+        return (whole[0], Array(whole.dropFirst()))
     }
 
     private static func ports(_ prefix: String, _ lines: [Substring]) -> [Int] {
@@ -169,7 +185,12 @@ final class Relay: @unchecked Sendable {  // used by one thread at a time
 
     /// Runs a command of the program against this relay.
     func command(_ arguments: String..., input: String = "") throws -> ChildProcess.State {
-        try run(try Self.binary(), arguments + ["--server", self.server], input: input)
+        try self.command(arguments, input: input)
+    }
+
+    func command(_ arguments: [String], input: String = "") throws -> ChildProcess.State {
+        let call = try self.call(arguments + ["--server", self.server])
+        return try run(call.program, call.arguments, input: input)
     }
 
     /// Has what is deferred tried at once, again and again, until `condition` holds.
@@ -185,7 +206,8 @@ final class Relay: @unchecked Sendable {  // used by one thread at a time
 
     /// `GET path` of the admin interface: status and body.
     func get(_ path: String) throws -> (status: Int, body: String) {
-        let connection = try Connection(port: self.adminPort)
+        let connection = try Connection(port: self.adminPort, space: self.settings.space)
+        connection.seconds = Self.answerSeconds
         try connection.send(
             "GET \(path) HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
         var bytes: [UInt8] = []

@@ -7,6 +7,8 @@ struct Arrival: Sendable {
     let from: String
     let recipients: [String]
     let content: String
+    /// Of the whole content.
+    let contentBytes: Int
     /// From 1, in the order of connections.
     let session: Int
     /// Whether `250` was written; else the sink refused it or hung up.
@@ -44,18 +46,22 @@ final class Sink: Sendable {
     let commands = Shared<[[String]]>([])
     private let script: Shared<Script>
     private let extensions: [String]
+    /// What is kept of each content; with a limit, command lines are not kept.
+    private let contentBytesMax: Int
     private let listener = Shared<Listener?>(nil)
     let port: Int
 
     init(
-        address: String = "127.0.0.1", port: Int = 0,
+        address: String = "127.0.0.1", port: Int = 0, space: NetworkSpace? = nil,
+        contentBytesMax: Int = .max,
         extensions: [String] = ["PIPELINING", "8BITMIME", "SIZE 100000000"],
         script: @escaping Script = { _, _ in nil }
     ) throws {
         self.script = Shared(script)
+        self.contentBytesMax = contentBytesMax
         self.extensions = extensions
         let handler = Shared<(@Sendable (Connection) -> Void)?>(nil)
-        let listener = try Listener(address: address, port: port) { connection in
+        let listener = try Listener(address: address, port: port, space: space) { connection in
             handler.wait(seconds: 10) { $0 }?(connection)
         }
         self.port = listener.port
@@ -109,7 +115,9 @@ final class Sink: Sendable {
             return
         }
         while let line = try connection.line() {
-            self.commands.with { $0[session.number - 1].append(line) }
+            if self.contentBytesMax == .max {
+                self.commands.with { $0[session.number - 1].append(line) }
+            }
             let verb = line.prefix(4).uppercased()
             let stage: Stage
             var usual = "250 2.0.0 Ok"
@@ -153,9 +161,13 @@ final class Sink: Sendable {
                 let answer = self.script.current(.dot, text) ?? .reply("250 2.0.0 Ok taken")
                 var accepted = false
                 if case .reply(let reply) = answer { accepted = reply.hasPrefix("2") }
+                let isShort = text.utf8.count <= self.contentBytesMax
                 let arrival = Arrival(
-                    from: session.from, recipients: session.recipients, content: text,
-                    session: session.number, accepted: accepted, at: now())
+                    from: session.from, recipients: session.recipients,
+                    content: isShort
+                        ? text : String(decoding: content[..<self.contentBytesMax], as: UTF8.self),
+                    contentBytes: content.count, session: session.number, accepted: accepted,
+                    at: now())
                 self.arrivals.with { $0.append(arrival) }
                 guard case .reply(let reply) = answer else {
                     if case .silence = answer { return try connection.line() != nil }
