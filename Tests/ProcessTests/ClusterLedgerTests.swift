@@ -79,7 +79,7 @@ extension ProcessTests {
             settings.log = "info"
             let fleet = try Fleet(
                 settings, isWired: !isRoot, isFixed: true, network: network, starts: false)
-            let story = try FaultStory(fleet, seed: seed)
+            let story = try FaultStory(fleet, sink, seed: seed)
             defer { _ = story.clients.stop() }
             try self.meet(plan, story)
             #expect(story.clients.stop())

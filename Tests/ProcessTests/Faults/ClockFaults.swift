@@ -14,6 +14,21 @@ extension FaultStory {
     ]
     private static let yearSeconds = 31_536_000.0
 
+    /// A day of a year, since libfaketime's may be a leap year; else what a start may take.
+    private static func tolerance(_ jump: Double) -> Double { abs(jump) > 1e6 ? 90_000 : 60 }
+
+    /// The instant in the newest `Received:`, which the relay has written.
+    private static func receivedAt(_ arrival: Arrival) -> Date? {
+        let content = arrival.content.replacingOccurrences(of: "\r\n\t", with: " ")
+            .replacingOccurrences(of: "\r\n ", with: " ")
+        let line = content.components(separatedBy: "\r\n").first { $0.hasPrefix("Received:") }
+        guard let text = line?.components(separatedBy: ";").last else { return nil }
+        let format = DateFormatter()
+        format.locale = Locale(identifier: "en_US_POSIX")
+        format.dateFormat = "EEE, d MMM yyyy HH:mm:ss Z"
+        return format.date(from: text.trimmingCharacters(in: .whitespaces))
+    }
+
     func jump(_ fault: Fault) throws {
         let library = Self.libraries.first { access($0, R_OK) == 0 }
         guard let library else {
@@ -34,9 +49,17 @@ extension FaultStory {
         self.watchAgain(victims: [])
         let isAhead = fault == .clockAhead
         try node.folder.write("clock", isAhead ? "+1y\n" : "-1h\n")
-        try self.expectWallClock(
-            isAhead ? Self.yearSeconds : -3600, node.settings.environment)
+        let jump = isAhead ? Self.yearSeconds : -3600
+        try self.expectWallClock(jump, node.settings.environment)
+        let count = self.sink.arrivals.with { $0.count }
         try self.outlast("jumped")
+        let stamps = self.sink.arrivals.with { all in
+            all[count...].filter { $0.marker.hasPrefix("n\(place)-") }.compactMap(Self.receivedAt)
+        }
+        let isStamped = stamps.contains {
+            abs($0.timeIntervalSinceNow - jump) < Self.tolerance(jump)
+        }
+        #expect(isStamped, "the node does not stamp what it receives by that clock: \(stamps)")
         try node.folder.write("clock", "+0s\n")
         try self.expectMail("back")
         self.expectUnnoticed(fault)
@@ -59,8 +82,7 @@ extension FaultStory {
         }
         let own = try clocks([:])
         let other = try clocks(environment)
-        // A day, since libfaketime's year may be a leap year.
-        #expect(abs(other[0] - own[0] - seconds) < (abs(seconds) > 1e6 ? 90_000 : 60))
+        #expect(abs(other[0] - own[0] - seconds) < Self.tolerance(seconds))
         #expect(abs(other[1] - own[1]) < 60)
         #expect(abs(other[2] - own[2]) < 60)
     }

@@ -73,9 +73,9 @@ extension FaultStory {
         let place = try self.choose(leads: self.draw(below: 2) == 0)
         let node = self.fleet.nodes[place]
         let folder = try Folder()
-        // Behind what a start syncs.
+        // Behind what a start syncs in segments that are in use.
         let fault = DiskFault(
-            call: .sync, at: 100 + self.draw(below: 100), path: nil, code: EIO, isOnce: true)
+            call: .sync, at: 40 + self.draw(below: 60), path: ".seg", code: EIO, isOnce: true)
         let usual = node.settings.environment
         let library = try compiledLibrary("faults/fault.c", in: folder)
         try self.restart(place) { $0.environment = fault.environment(library) }

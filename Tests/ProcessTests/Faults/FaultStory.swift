@@ -27,6 +27,7 @@ final class FaultStory {
     private static let linesMax = 25
 
     let fleet: Fleet
+    let sink: Sink
     let clients: LedgerClients
     let disks: [SlowDisk]
     private let libraries: Folder
@@ -36,8 +37,9 @@ final class FaultStory {
     /// Who is met by the present fault: all others are survivors.
     private var victims: Set<Int> = []
 
-    init(_ fleet: Fleet, seed: Int) throws {
+    init(_ fleet: Fleet, _ sink: Sink, seed: Int) throws {
         self.fleet = fleet
+        self.sink = sink
         self.dice = UInt64(seed)
         let libraries = try Folder()
         self.libraries = libraries

@@ -2,8 +2,8 @@
 //
 // Method    roaming clients try one node after the other until one takes their message, as a good
 //           client does; a resident stays with one node, and measures how long that one gives no
-//           `250`. A message that was cut off or refused is not sent again: the next one has another
-//           marker, so that what arrives twice was repeated by the cluster and by nobody else.
+//           `250`. A message that was cut off or refused is not sent again: the next one has
+//           another marker, so that what arrives twice was repeated by the cluster alone.
 // Limits    a roaming client waits longer than a node holds a reply back (`commit_timeout`).
 
 import Foundation
