@@ -63,6 +63,7 @@ extension FaultStory {
         try node.folder.write("clock", "+0s\n")
         try self.expectMail("back")
         self.expectUnnoticed(fault)
+        self.endWatch()
         try self.restart(place) { $0.environment = usual }
     }
 

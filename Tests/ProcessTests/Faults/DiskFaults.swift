@@ -59,6 +59,7 @@ extension FaultStory {
         try self.fleet.waitUntilHealthy()
         // The way back is a restart, not part of what is watched.
         if !leads { self.expectUnnoticed(.fullDiskFollower) }
+        self.endWatch()
         try self.restart(place) { settings in
             try FileManager.default.removeItem(atPath: home)
             try FileManager.default.copyItem(atPath: disk.path + "/data", toPath: home)
@@ -73,14 +74,16 @@ extension FaultStory {
         let place = try self.choose(leads: self.draw(below: 2) == 0)
         let node = self.fleet.nodes[place]
         let folder = try Folder()
-        // Behind what a start syncs in segments that are in use.
+        // Behind what a start syncs in segments that are in use, but for what it catches up.
         let fault = DiskFault(
-            call: .sync, at: 40 + self.draw(below: 60), path: ".seg", code: EIO, isOnce: true)
+            call: .sync, at: 100 + self.draw(below: 100), path: ".seg", code: EIO, isOnce: true)
         let usual = node.settings.environment
         let library = try compiledLibrary("faults/fault.c", in: folder)
-        try self.restart(place) { $0.environment = fault.environment(library) }
-        self.step("armed")
+        #expect(try node.stop(seconds: 30).status == 0)
+        node.settings.environment = fault.environment(library)
         defer { node.settings.environment = usual }
+        try node.start()
+        self.step("armed")
         guard let process = node.process else { throw Failure("it does not run") }
         let ended = try process.wait(seconds: Self.patience)
         #expect(ended.status == 70, "\(ended.errorText.suffix(2000))")

@@ -36,6 +36,8 @@ final class FaultStory {
     private(set) var records: [FaultRecord] = []
     /// Who is met by the present fault: all others are survivors.
     private var victims: Set<Int> = []
+    /// What survivors did, if the watch has ended before the fault.
+    private var seen: (silence: Double, refusals: Int)?
 
     init(_ fleet: Fleet, _ sink: Sink, seed: Int) throws {
         self.fleet = fleet
@@ -112,6 +114,15 @@ final class FaultStory {
         self.meter.begin()
     }
 
+    /// Of the survivors, until now: what follows in this fault is not part of it.
+    func endWatch() {
+        let watches = self.clients.watches.enumerated()
+            .filter { !self.victims.contains($0.offset) }.map(\.element)
+        self.seen = (
+            watches.map(\.longest).max() ?? 0, watches.reduce(0) { $0 + $1.refusals.count }
+        )
+    }
+
     /// The survivors went on as if nothing were.
     func expectUnnoticed(_ fault: Fault) {
         let watches = self.clients.watches
@@ -149,6 +160,7 @@ final class FaultStory {
         let began = now()
         let before = self.fleet.possibleDuplicates
         self.watchAgain(victims: [])
+        self.seen = nil
         try self.expectMail("before")
         poll(nil, 0, Int32(self.draw() * 500))
         try self.befall(fault)
@@ -156,15 +168,13 @@ final class FaultStory {
         try self.fleet.waitUntilHealthy()
         self.step("healthy")
         try self.expectMail("after")
-        if fault.isUnnoticed { self.expectUnnoticed(fault) }
-        let watches = self.clients.watches.enumerated()
-            .filter { !self.victims.contains($0.offset) }.map(\.element)
+        if fault.isUnnoticed && self.seen == nil { self.expectUnnoticed(fault) }
+        if self.seen == nil { self.endWatch() }
         self.records.append(
             FaultRecord(
                 fault: fault, seconds: now() - began,
                 counted: self.fleet.possibleDuplicates - before,
-                silence: watches.map(\.longest).max() ?? 0,
-                refusals: watches.reduce(0) { $0 + $1.refusals.count }))
+                silence: self.seen?.silence ?? 0, refusals: self.seen?.refusals ?? 0))
         return self.steps
     }
 
