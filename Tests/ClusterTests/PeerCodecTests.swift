@@ -213,8 +213,13 @@ struct PeerCodecTests {
             let entry =
                 [1, UInt8(length & 0x7F) | 0x80, UInt8(length >> 7)] + name
                 + [0, 0, 0, 0, 0, 0, 0, 0]
-            let isRead = (try? self.decode(.renew, head + entry)) != nil
-            #expect(isRead == fits)
+            if fits {
+                #expect(throws: Never.self) { try self.decode(.renew, head + entry) }
+            } else {
+                #expect(throws: CodecError.outOfRange("count")) {
+                    try self.decode(.renew, head + entry)
+                }
+            }
         }
     }
 

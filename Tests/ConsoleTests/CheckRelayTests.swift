@@ -2,7 +2,16 @@ import Foundation
 import Primitives
 import Testing
 
-private func parse(_ text: String) -> JSON? { try? JSON.parse(Array(text.utf8)) }
+/// - Returns: nil: nothing was written.
+private func parse(_ text: String) -> JSON? {
+    guard !text.isEmpty else { return nil }
+    do {
+        return try JSON.parse(Array(text.utf8))
+    } catch {
+        Issue.record("\(error): \(text)")
+        return nil
+    }
+}
 
 @Suite("Command: check relay")
 struct CheckRelayTests {

@@ -1,6 +1,7 @@
 import Console
 import Foundation
 import Synchronization
+import Testing
 
 /// What a command has written, and how it ended.
 struct Outcome: Equatable {
@@ -58,14 +59,21 @@ final class Folder {
         self.path =
             FileManager.default.temporaryDirectory
             .appendingPathComponent("posthouse-\(UUID().uuidString)").path
-        try? FileManager.default.createDirectory(
-            atPath: self.path, withIntermediateDirectories: false)
+        do {
+            try FileManager.default.createDirectory(
+                atPath: self.path, withIntermediateDirectories: false)
+        } catch {
+            Issue.record("no folder for a test: \(error)")
+        }
     }
+    // What is left in the folder for temporary files is no fault of a command.
     deinit { try? FileManager.default.removeItem(atPath: self.path) }
 
     func write(_ name: String, _ text: String) -> String {
         let path = "\(self.path)/\(name)"
-        FileManager.default.createFile(atPath: path, contents: Data(text.utf8))
+        if !FileManager.default.createFile(atPath: path, contents: Data(text.utf8)) {
+            Issue.record("cannot write \(path)")
+        }
         return path
     }
     func read(_ name: String) -> String? {

@@ -105,22 +105,22 @@ struct StartTests {
     @Test func `a body is read piece by piece`() throws {
         let rig = try Rig()
         #expect(rig.durable(rig.streamed(3, 20_000)))
-        let box = Monitor<(StoredBody, BodyCursor)?>(nil)
+        let box = Monitor<Result<(StoredBody, BodyCursor), BodyError>?>(nil)
         rig.storage.openBody(tag(3)) { result in
-            box.withLock { $0 = try? result.get() }
+            box.withLock { $0 = result }
             box.signal()
         }
-        let (body, cursor) = try #require(box.wait(timeout: .seconds(20)) { $0 })
+        let (body, cursor) = try #require(box.wait(timeout: .seconds(20)) { $0 }).get()
         #expect(body.head == Array("head 3\r\n".utf8) && body.content.isEmpty)
         var content: [UInt8] = []
         var pieces = 0
         while true {
-            let piece = Monitor<[UInt8]?>(nil)
+            let piece = Monitor<Result<[UInt8], BodyError>?>(nil)
             rig.storage.readMore(cursor) { result in
-                piece.withLock { $0 = try? result.get() }
+                piece.withLock { $0 = result }
                 piece.signal()
             }
-            let bytes = try #require(piece.wait(timeout: .seconds(20)) { $0 })
+            let bytes = try #require(piece.wait(timeout: .seconds(20)) { $0 }).get()
             if bytes.isEmpty { break }
             pieces += 1
             content += bytes

@@ -86,7 +86,7 @@ enum Main {
         switch arguments.mode {
         case .seed(let seed): exit(Self.one(seed, arguments))
         case .sweep: exit(try Sweep(arguments).run())
-        case .child: exit(Self.child(arguments))
+        case .child: exit(try Self.child(arguments))
         case .hash:
             for seed in arguments.seeds {
                 let result = NodeSimulation.run(seed: seed, options: arguments.run)
@@ -116,13 +116,13 @@ enum Main {
     }
 
     /// Under a sweep: tells each seed before it begins, so that a trap has its seed.
-    static func child(_ arguments: Arguments) -> Int32 {
+    static func child(_ arguments: Arguments) throws -> Int32 {
         var total = NodeCounters()
         var code: Int32 = 0
         var count = 0
         var seed = arguments.seeds.lowerBound
         while seed <= arguments.seeds.upperBound {
-            Self.tell(arguments.log, seed, count, total)
+            try Self.tell(arguments.log, seed, count, total)
             let result = NodeSimulation.run(seed: seed, options: arguments.run)
             total.add(result.counters)
             count += 1
@@ -134,16 +134,16 @@ enum Main {
             }
             seed += arguments.stride
         }
-        Self.tell(arguments.log, seed, count, total)
+        try Self.tell(arguments.log, seed, count, total)
         return code
     }
 
     private static func tell(
         _ path: String, _ seed: UInt64, _ count: Int, _ total: NodeCounters
-    ) {
+    ) throws {
         let numbers = [Int(seed), count, Int(total.simulatedNanos)] + total.values
         let text = numbers.map { String($0) }.joined(separator: " ")
-        try? text.write(toFile: path, atomically: false, encoding: .utf8)
+        try text.write(toFile: path, atomically: false, encoding: .utf8)
     }
 }
 
@@ -177,8 +177,15 @@ struct Sweep {
         var isSound = true
         for (process, log) in children {
             process.waitUntilExit()
-            let text = (try? String(contentsOfFile: log, encoding: .utf8)) ?? ""
-            try? FileManager.default.removeItem(atPath: log)
+            let text: String
+            do {
+                text = try String(contentsOfFile: log, encoding: .utf8)
+                try FileManager.default.removeItem(atPath: log)
+            } catch {
+                print("a process has told nothing: \(error)")
+                isSound = false
+                continue
+            }
             let numbers = text.split(separator: " ").compactMap { Int($0) }
             var part = NodeCounters()
             if numbers.count == 3 + part.values.count {
@@ -186,6 +193,9 @@ struct Sweep {
                 part.simulatedNanos = Int64(numbers[2])
                 part.values = Array(numbers[3...])
                 total.add(part)
+            } else {
+                print("a process has told no numbers: \(text)")
+                isSound = false
             }
             if process.terminationStatus != 0 { isSound = false }
             if process.terminationReason == .uncaughtSignal {
