@@ -78,6 +78,8 @@ package struct MemberView: Hashable, Sendable {
     package var incarnation: Incarnation?
     /// Those that were admitted, oldest first; founders need no admission.
     package var disks: [MemberDisk]
+    /// Those that had copies and sessions once and never will again, oldest first.
+    package var retired: [Incarnation] = []
     package var host: String
     package var port: UInt16
 }
@@ -89,7 +91,7 @@ extension MailQueue {
             MemberView(
                 name: row.name, wish: row.wish, isDraining: row.draining,
                 incarnation: row.isMember ? row.incarnation : nil, disks: row.disks,
-                host: row.host, port: row.port)
+                retired: row.retired, host: row.host, port: row.port)
         }
     }
 

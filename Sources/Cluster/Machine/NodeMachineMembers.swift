@@ -22,7 +22,10 @@ extension NodeMachine {
         return self.replica.raft.membership.peers[place].progress.match
     }
 
-    /// All disks that are known by name: the founders', and those that came later.
+    /// All disks that are known by name: the founders', those that came later, and those that are
+    /// gone and still in the configuration. 1 A node comes back with an empty disk, for the second
+    /// time. 2 It opens its session, as a learner: the disk before is retired. 3 That one votes on
+    /// until the plan has it replaced, or removed; the plan must know whose it was.
     ///
     /// - Parameters:
     ///   - seeds: the names in `cluster.seeds`.
@@ -49,6 +52,13 @@ extension NodeMachine {
             for disk in view.disks
             where !founders.contains(where: { $0.incarnation == disk.incarnation }) {
                 add(view.name, disk.incarnation, since: disk.since, view.wish)
+            }
+            for disk in view.retired
+            where self.configuration.contains(disk)
+                && !founders.contains(where: { $0.incarnation == disk })
+            {
+                // Older than all that were admitted.
+                add(view.name, disk, since: 0, view.wish)
             }
         }
         return entries
