@@ -49,6 +49,8 @@ package final class Node: @unchecked Sendable {
     let metrics = NodeMetrics()
 
     var clusterSettings: ClusterSettings
+    /// No R is set: it follows the voters.
+    let copiesFollowVoters: Bool
     var machine: NodeMachine
     /// Who waits for results of the own session's commands, by their numbers.
     var waiters = NumberedRing<Waiter>(capacity: 256)
@@ -226,6 +228,7 @@ package final class Node: @unchecked Sendable {
         self.credit = UInt32(clamping: 2 * settings.delivery.connections)
         self.commitTimeout = settings.cluster?.commitTimeout ?? .seconds(30)
         self.clusterSettings = clusterSettings
+        self.copiesFollowVoters = settings.cluster.map { $0.copies == nil } ?? false
         self.quota = QueueQuota(settings.relay)
         self.durableTerm = machine.term
         self.machine = machine

@@ -198,6 +198,7 @@ extension Node {
     }
 
     private func nextMemberCommand(_ record: FoundingRecord, _ now: Instant) -> Command? {
+        if let settings = self.newSettings { return Command(.settings(settings)) }
         if let admission = self.nextAdmission(record) { return Command(.admit(admission)) }
         if let removal = self.nextRemoval(record) { return Command(.removeNode(removal)) }
         return nil

@@ -305,9 +305,18 @@ extension Node {
     func doDuties() {
         guard self.machine.isReadyLeader, self.dutiesDoneIn != self.machine.term else { return }
         self.dutiesDoneIn = self.machine.term
-        if self.machine.queue.settings != self.clusterSettings {
-            self.proposeAsLeader(Command(.settings(self.clusterSettings)))
+        if let settings = self.newSettings { self.proposeAsLeader(Command(.settings(settings))) }
+    }
+
+    /// What the state is to have and has not. Voters that came later count for R, those that have
+    /// gone do not lower it below what the founders began with.
+    var newSettings: ClusterSettings? {
+        var wanted = self.clusterSettings
+        if self.copiesFollowVoters {
+            let majority = self.machine.configuration.voters.count / 2 + 1
+            wanted.copies = max(wanted.copies, UInt32(majority))
         }
+        return self.machine.queue.settings == wanted ? nil : wanted
     }
 
     /// After each turn: what is due as soon as somebody leads.
@@ -442,7 +451,7 @@ extension Node {
 
     fileprivate func use(_ settings: ClusterSettings) {
         self.clusterSettings = settings
-        if self.phase == .ready, self.machine.queue.settings != settings {
+        if self.phase == .ready, let settings = self.newSettings {
             self.proposeAsLeader(Command(.settings(settings)))
         }
     }

@@ -51,12 +51,8 @@ package struct Settings: Hashable, Sendable {
         package init() {}
     }
 
-    /// There are others to be found: more than one seed, or a seed that is not this node. A seed by
-    /// itself is a cluster of one, as without the table.
-    package var isSeveral: Bool {
-        guard let seeds = self.cluster?.seeds else { return false }
-        return seeds.count > 1 || seeds.contains { $0.name != self.node.name }
-    }
+    /// There are others, or others may come. A seed by itself is ready for them at once.
+    package var isSeveral: Bool { self.cluster != nil }
 
     package struct Seed: Hashable, Sendable {
         package var name: String

@@ -38,6 +38,10 @@ final class ClusterRig {
     /// Of each member that is opened from now on: how far its wall clock is ahead of this
     /// machine's.
     var wallsAhead: [Duration] = [.zero, .zero, .zero, .zero]
+    /// How many of `names` are seeds, and founders.
+    var seedCount = ClusterRig.names.count
+    /// Nodes that are opened have no table `[cluster]`.
+    var isWithoutTable = false
     /// `cluster.copies`.
     var copies: Int?
 
@@ -63,7 +67,8 @@ final class ClusterRig {
     /// comes back finds its port free.
     let address: String = {
         let number = ClusterRig.rigs.add(1, ordering: .relaxed).newValue
-        return "127.\(64 + Int(getpid()) % 128).\(number / 250).\(number % 250 + 1)"
+        let process = Int(getpid())
+        return "127.\(64 + process % 128).\(process / 128 % 250).\(number % 250 + 1)"
     }()
 
     private func endpoint(_ place: Int) -> Endpoint {
@@ -83,14 +88,14 @@ final class ClusterRig {
         var cluster = Settings.Cluster()
         cluster.name = "test"
         cluster.listen = self.endpoint(place)
-        cluster.seeds = Self.names.indices.map {
+        cluster.seeds = Self.names.indices.prefix(self.seedCount).map {
             Settings.Seed(name: Self.names[$0], endpoint: self.endpoint($0))
         }
         cluster.copies = self.copies
         cluster.ca = "\(self.directory)/ca.pem"
         cluster.certificate = "\(self.directory)/\(name).pem"
         cluster.key = "\(self.directory)/\(name).key"
-        settings.cluster = cluster
+        if !self.isWithoutTable { settings.cluster = cluster }
         return settings
     }
 
@@ -116,7 +121,7 @@ final class ClusterRig {
 
     /// Opens all and waits until each has its session.
     func start() async throws {
-        for place in Self.names.indices { self.members.append(try self.open(place)) }
+        for place in 0..<self.seedCount { self.members.append(try self.open(place)) }
         try await withThrowingTaskGroup { group in
             for member in self.members {
                 let running = member.running

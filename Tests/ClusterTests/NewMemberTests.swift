@@ -52,6 +52,44 @@ struct NewMemberTests {
         try await rig.end()
     }
 
+    @Test func `one node grows to three voters, and R with them`() async throws {
+        let rig = try ClusterRig()
+        rig.seedCount = 1
+        // It was a node by itself, without the table.
+        rig.isWithoutTable = true
+        try await rig.start()
+        let first = try await rig.accepted(0, "alone\r\n")
+        await rig.members[0].running.stop()
+        rig.isWithoutTable = false
+        rig.members[0] = try rig.open(0)
+        try await rig.members[0].running.start()
+        let second = try await rig.accepted(0, "one seed\r\n")
+        #expect(try await rig.on(0) { $0.copies } == 1)
+        for name in ["b", "c"] {
+            let place = try await rig.startAnother()
+            let change = ClusterChange(.promote, node: name)
+            let done = try await rig.members[place].running.view.change(
+                change, wait: .seconds(60))
+            #expect(done.isDone)
+        }
+        for place in 0..<3 {
+            try await rig.wait {
+                let status = await rig.status(place)
+                return status.nodes.map(\.role) == ["voter", "voter", "voter"]
+                    && status.canLose == 1 && status.health == .healthy
+            }
+            #expect(try await rig.on(place) { $0.copies } == 2)
+        }
+        // What was accepted with one copy gets its second.
+        for tag in [first, second] {
+            try await rig.wait { try await rig.holders(tag, by: 1).count == 2 }
+        }
+        try await rig.kill(0)
+        _ = try await rig.accepted(1, "after\r\n")
+        for tag in [first, second] { _ = try await rig.members[2].running.view.body(tag) }
+        try await rig.end()
+    }
+
     @Test func `a voter whose disk is lost comes back as another, and votes again`() async throws {
         let rig = try ClusterRig()
         try await rig.start()
