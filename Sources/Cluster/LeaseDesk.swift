@@ -94,6 +94,24 @@ package struct DeliveryOutcome: Sendable {
 /// Delivery's side of the desk. Called on the node's event loop; must return at once.
 package protocol LeaseTaker: AnyObject, Sendable {
     func take(_ work: [LeasedWork])
+
+    /// `LeaseDesk.share(of:)` has changed, for some destinations. Work that waits may have its
+    /// connection now; connections above the share end, busy ones with their transaction.
+    func sharesChanged()
+
+    /// The leases have lapsed: every connection ends at once.
+    ///
+    /// - Parameter sparesVerdicts: but those that wait for the answer to a final dot.
+    func cutConnections(sparesVerdicts: Bool)
+}
+
+/// What a session's leases are worth now.
+package enum LeaseStanding: Sendable {
+    case holds
+    /// Nothing may begin. They may hold again, if the session's next renewal is answered.
+    case lapsed
+    /// Another session of this node is open: they are given back already.
+    case ended
 }
 
 /// The desk; one per node, used from any event loop.
@@ -117,6 +135,14 @@ package final class LeaseDesk: Sendable {
         self.node.onLoop { $0.release(deliveries) }
     }
 
+    /// The hold-down behind the lapse is over and the verdict has not come: what became of the
+    /// delivery will never be known here. The lease goes with its session, and is counted as one
+    /// that may repeat.
+    package func abandon(_ delivery: LeasedDelivery) {
+        let session = delivery.session
+        self.node.onLoop { $0.abandon(session) }
+    }
+
     /// Gives leased reports back unattempted.
     package func releaseReports(_ reports: [ReportID]) {
         self.node.onLoop { $0.propose(.release(deliveries: [], reports: reports), .nothing) }
@@ -138,7 +164,24 @@ package final class LeaseDesk: Sendable {
     }
 
     /// Connections that this node may have to `destination` now (its share of the cluster's limit).
-    package func share(of destination: String) -> Int { self.node.shareOfDestination }
+    /// More may be open: a share is lowered while they are.
+    package func share(of destination: String) -> Int { self.node.share(of: destination) }
+
+    /// Asks for one more connection to `destination`; with a yes it counts as open until
+    /// `returnConnection`. A node alone counts none: its caller stays within `share`.
+    package func takeConnection(to destination: String) -> Bool {
+        self.node.takeConnection(to: destination)
+    }
+
+    /// One that was taken is closed.
+    package func returnConnection(to destination: String) {
+        self.node.returnConnection(to: destination)
+    }
+
+    /// Whether a transaction for this delivery may begin now.
+    package func standing(of delivery: LeasedDelivery) -> LeaseStanding {
+        self.node.standing(of: delivery.session)
+    }
 
     /// Whether the final dot of this delivery may be sent now: its lease is of the session that is
     /// open, and that has at least G left.

@@ -39,9 +39,10 @@ package final class Node: @unchecked Sendable {
     /// Of a cluster of several nodes.
     let isSeveral: Bool
     let clusterName: String
-    /// Founders, and this node's place among them.
+    /// Founders.
     let seedCount: Int
-    let seedNames: [NodeName]
+    /// Connections that are open to other hosts, and how many may be; of a node among others.
+    let shares = ShareBoard()
     let credit: UInt32
     let commitTimeout: Duration
     let startedAt = SystemClock.bootTime()
@@ -108,6 +109,7 @@ package final class Node: @unchecked Sendable {
     var source = SnapshotSource()
     var sink = SnapshotSink()
     var snapshotLimits = SnapshotLimits()
+    var sharing = Sharing()
     /// Another session of this process is being opened.
     var isReopening = false
     /// Since when there is no leader; nil: there is one.
@@ -181,9 +183,6 @@ package final class Node: @unchecked Sendable {
         let sessionsIn = Atomic<Int>(0)
         let connectionsOut = Atomic<Int>(0)
         let connectionsPerDestination = Atomic<Int>(1)
-        /// Nodes that have a part of it, and this one's place among them.
-        let sharers = Atomic<Int>(1)
-        let sharePlace = Atomic<Int>(0)
         /// The journal is durable up to here.
         let durable = Atomic<UInt64>(0)
         let drainScheduled = Atomic<Bool>(false)
@@ -224,7 +223,6 @@ package final class Node: @unchecked Sendable {
         self.isSeveral = settings.isSeveral
         self.clusterName = settings.cluster?.name ?? ""
         self.seedCount = settings.cluster?.seeds.count ?? 1
-        self.seedNames = settings.cluster?.seeds.map(\.name) ?? []
         self.credit = UInt32(clamping: 2 * settings.delivery.connections)
         self.commitTimeout = settings.cluster?.commitTimeout ?? .seconds(30)
         self.clusterSettings = clusterSettings
@@ -239,7 +237,6 @@ package final class Node: @unchecked Sendable {
         self.generator = Generator(seed: Secrets.randomWord())
         self.shared.connectionsPerDestination.store(
             settings.delivery.connectionsPerDestination, ordering: .relaxed)
-        self.countSharers()
     }
 
     /// Whether mail can be taken now; from any thread.

@@ -186,6 +186,7 @@ extension Node {
     /// before its 250 has been written, so the leases take the way over those loops.
     func deliverVerdicts(_ foreign: [ForeignVerdict], _ work: [LeasedWork]) {
         guard let taker = self.taker else { unreachable("a node is started without a taker") }
+        if self.isSeveral { self.wishForShares(work) }
         guard !foreign.isEmpty else {
             if !work.isEmpty { taker.take(work) }
             return
@@ -285,8 +286,7 @@ extension Node {
             self.hintCopyEnded(tag)
         case .possibleDuplicates(let cause, let count): self.metrics.duplicates(cause, count)
         case .recipientsFailed(_, let count): self.rates.bounced.add(Int(count))
-        case .sessionOpened: self.countSharers()
-        case .sessionClosed, .leaseEnded: break
+        case .sessionOpened, .sessionClosed, .leaseEnded: break
         }
     }
 

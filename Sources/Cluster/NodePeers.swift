@@ -77,7 +77,8 @@ extension Node: PeerEvents {
         case .renew(let renewal):
             self.machine.receiveRenewal(
                 renewal.session, sentAt: renewal.sentAt.nanoseconds, from: incarnation, now)
-        case .renewed(let answer): self.renewed(answer.session, sentAt: answer.sentAt)
+            self.hearShares(renewal, of: node, now)
+        case .renewed(let answer): self.renewed(answer)
         case .standing(let standing):
             self.stands(node, standing)
             // What is applied is committed, and synced on that disk: it will never have less. The
@@ -159,7 +160,7 @@ extension Node: PeerEvents {
 
     private func send(_ post: Post) {
         if case .renewed(_, let session, let sentAt) = post, post.to == self.machine.id {
-            self.renewed(session, sentAt: Instant(nanoseconds: sentAt))
+            self.answerOwnRenewal(session, sentAt: Instant(nanoseconds: sentAt))
             return
         }
         guard let mesh, let name = self.directory.name(of: post.to) else { return }
@@ -170,25 +171,22 @@ extension Node: PeerEvents {
         case .declined:
             isSent = mesh.send(.forwardRefused(number: 0, leader: .none), to: name)
         case .renew(_, let session, let sentAt):
-            let renewal = Renewal(
-                session: session, sentAt: Instant(nanoseconds: sentAt), term: self.machine.term,
-                shares: [])
+            let renewal = self.renewal(of: session, sentAt: Instant(nanoseconds: sentAt))
             isSent = mesh.send(.renew(renewal), to: name)
         case .renewed(_, let session, let sentAt):
-            let answer = RenewalAnswer(
-                session: session, sentAt: Instant(nanoseconds: sentAt), term: self.machine.term,
-                shares: [])
+            let answer = self.renewalAnswer(to: session, sentAt: Instant(nanoseconds: sentAt))
             isSent = mesh.send(.renewed(answer), to: name)
         }
         if !isSent { self.machine.commandsMayBeLost() }
     }
 
     /// The leader has answered a renewal of ours.
-    func renewed(_ session: SessionID, sentAt: Instant) {
-        guard session == self.machine.session else { return }
-        self.leaseClock.renewed(sentAt: sentAt)
+    func renewed(_ answer: RenewalAnswer) {
+        guard answer.session == self.machine.session else { return }
+        self.leaseClock.renewed(sentAt: answer.sentAt)
         self.shared.hasOthers.store(true, ordering: .relaxed)
         self.publishLease()
+        self.takeShares(answer)
     }
 
     // MARK: Time.
@@ -214,6 +212,7 @@ extension Node: PeerEvents {
         self.tickBodies(clocks.now)
         self.keepMembers(clocks.now)
         self.tickSnapshots(clocks.now)
+        self.tickShares(clocks.now)
         self.planTurn()
     }
 

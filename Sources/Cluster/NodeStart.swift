@@ -355,14 +355,12 @@ extension Node {
         }
     }
 
-    /// A node without a share of any destination's connections gets no leases: it would keep them
-    /// for ever.
     private func openSession(replayed: Bool = true) {
         if self.phase == .starting { self.phase = .opening }
         let open = OpenSession(
             node: self.identity.node, incarnation: self.identity.incarnation,
             boot: self.boot, nonce: Secrets.randomWord(), credit: self.credit,
-            replayed: replayed, delivers: self.delivers && self.shareOfDestination > 0)
+            replayed: replayed, delivers: self.delivers)
         self.machine.openSession(open)
         self.planTurn()
     }
@@ -399,6 +397,7 @@ extension Node {
         self.endRepairs()
         self.leaseClock.end()
         self.shared.lapsesAt.store(0, ordering: .relaxed)
+        self.lapseShares()
         self.updateObstacle()
     }
 

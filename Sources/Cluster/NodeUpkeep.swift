@@ -33,7 +33,7 @@ extension Node {
         else { return }
         let now = SystemClock.bootTime()
         guard self.mesh == nil else {
-            self.machine.renew(now: now)
+            if self.mayRenew { self.machine.renew(now: now) }
             self.planTurn()
             return
         }
@@ -57,7 +57,6 @@ extension Node {
         self.keepMembers(now)
         self.planRepairsSoon()
         self.markState(now)
-        self.countSharers()
         self.compareClocks()
         self.updateObstacle()
         self.sampleMetrics()

@@ -99,26 +99,6 @@ extension Node {
         self.propose(.clearSuspension(destination: destination), .nothing)
     }
 
-    /// Connections of this node to one destination: the whole limit while it is alone; else an
-    /// even part, so that all together stay below it whoever is there (invariant 11).
-    var shareOfDestination: Int {
-        let limit = self.shared.connectionsPerDestination.load(ordering: .relaxed)
-        let place = self.shared.sharePlace.load(ordering: .relaxed)
-        let count = self.shared.sharers.load(ordering: .relaxed)
-        return limit / count + (place < limit % count ? 1 : 0)
-    }
-
-    /// Seeds and members have parts, this node in any case: one that comes later counts itself
-    /// before it has a session, and the others when they have applied its coming.
-    func countSharers() {
-        guard self.isSeveral else { return }
-        let names = Set(
-            self.seedNames + self.machine.queue.members.map(\.node) + [self.identity.node])
-        self.shared.sharers.store(names.count, ordering: .relaxed)
-        self.shared.sharePlace.store(
-            names.count { $0 < self.identity.node }, ordering: .relaxed)
-    }
-
     /// What a closed session held is given back already.
     func release(_ deliveries: [LeasedDelivery]) {
         let own = deliveries.filter { $0.session == self.machine.session }.map(\.id)
@@ -135,6 +115,16 @@ extension Node {
             return false
         }
         return SystemClock.bootTime() + LeaseClock.guardTime <= lapses
+    }
+
+    /// Read on any thread, when a transaction is about to begin: there is no use in one that could
+    /// not end.
+    func standing(of session: SessionID) -> LeaseStanding {
+        guard self.isSeveral else { return .holds }
+        let lapses = Instant(nanoseconds: self.shared.lapsesAt.load(ordering: .acquiring))
+        guard SystemClock.bootTime() < lapses else { return .lapsed }
+        let isOwn = self.shared.renewedSession.load(ordering: .relaxed) == session.raw
+        return isOwn ? .holds : .ended
     }
 
     /// The own session's leases hold as `leaseClock` has it.

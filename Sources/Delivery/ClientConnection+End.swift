@@ -48,6 +48,7 @@ extension ClientConnection {
     /// Ends an idle connection politely.
     func quit() {
         guard self.isIdle else { return }
+        self.isLeaving = true
         self.state = .busy
         self.prepareOut()
         self.perform(self.session.quit(into: &self.out))
@@ -70,16 +71,28 @@ extension ClientConnection {
 
     /// Ends the connection at once by a reset. A transaction without a final dot is unattempted,
     /// one behind its final dot may have been taken.
-    func cut() {
+    ///
+    /// - Parameter isAbandoned: the latter is not settled: its lease has lapsed.
+    func cut(isAbandoned: Bool = false) {
         guard !self.hasEnded else { return }
         let pieces = [self.upcoming, self.session.stage == .finalDot ? nil : self.current]
         for case let piece? in pieces { self.owner.giveBack(piece) }
         if let piece = self.current, self.session.stage == .finalDot {
             let action = self.session.end(.lost("this system is stopping"))
+            if isAbandoned, let lease = piece.lease { return self.abandon(lease) }
             if case .failed(let failure) = action, let result = failure.result {
                 self.owner.settle(piece, result, self.destination, self.circumstances)
             }
         }
+        self.endByReset()
+    }
+
+    private func abandon(_ lease: Lease) {
+        self.desk.abandon(lease.delivery)
+        self.endByReset()
+    }
+
+    private func endByReset() {
         self.current = nil
         self.upcoming = nil
         self.opened = nil
@@ -88,6 +101,14 @@ extension ClientConnection {
         self.deadline = .distantFuture
         self.context?.channel.abort()
         self.destination.connectionEnded(self, .reconnect, Self.closed)
+    }
+
+    /// Its final dot is sent: the verdict may come, and nothing begins behind it.
+    func endBehindVerdict() {
+        self.isStopping = true
+        guard let next = self.upcoming else { return }
+        self.upcoming = nil
+        self.owner.giveBack(next)
     }
 
     // MARK: - Time

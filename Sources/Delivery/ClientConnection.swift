@@ -67,6 +67,8 @@ final class ClientConnection: ChannelInboundHandler, @unchecked Sendable {
     private var begunAt = NIODeadline.now()
     var transactions = 0
     var isStopping = false
+    /// QUIT is said: nothing more is taken.
+    var isLeaving = false
     private var isReading = false
     private var tls: String?
 
@@ -253,7 +255,9 @@ final class ClientConnection: ChannelInboundHandler, @unchecked Sendable {
         self.state = .idle
         let now = NIODeadline.now()
         let age = TimeAmount.nanoseconds(self.owner.routing.connectionAge.inNanoseconds)
-        if self.isStopping || now - self.openedAt > age || self.destination.wantsSlot(of: self) {
+        if self.isStopping || now - self.openedAt > age || self.destination.isOverShare
+            || self.destination.wantsSlot(of: self)
+        {
             self.quit()
             return
         }
@@ -289,6 +293,7 @@ final class ClientConnection: ChannelInboundHandler, @unchecked Sendable {
     /// Another piece for the same write as the final dot; called with `out` being filled.
     func beginBehind() {
         guard self.session.mayPipeline, !self.isStopping, !self.isTooOld,
+            !self.destination.isOverShare,
             let piece = self.destination.next(for: self, inMemory: true)
         else { return }
         let mail = piece.mail(

@@ -12,10 +12,14 @@ package import SMTP
 package protocol DeliveryDesk: AnyObject, Sendable {
     func settle(_ outcome: DeliveryOutcome)
     func release(_ deliveries: [LeasedDelivery])
+    func abandon(_ delivery: LeasedDelivery)
     func releaseReports(_ reports: [ReportID])
     func suspend(destination: String, reply: Reply)
     func clearSuspension(destination: String)
     func share(of destination: String) -> Int
+    func takeConnection(to destination: String) -> Bool
+    func returnConnection(to destination: String)
+    func standing(of delivery: LeasedDelivery) -> LeaseStanding
     func mayFinish(_ delivery: LeasedDelivery) -> Bool
     var dotGuard: Duration? { get }
     func readBody(

@@ -158,11 +158,13 @@ final class DeliveryLoop: @unchecked Sendable {
     // MARK: - Slots
 
     func share(of destination: Destination) -> Int {
-        guard let name = destination.name else { return 1 }
-        return self.desk.share(of: name)
+        let share = self.desk.share(of: destination.countedAs)
+        // Mail for the postmaster has one connection, of those that lead where it goes.
+        return destination.name == nil ? min(1, share) : share
     }
 
-    /// Takes one of this loop's connections; without one left the destination waits for its turn.
+    /// Takes one of this loop's connections and of the share; without one of the loop's left the
+    /// destination waits for its turn.
     func takeSlot(for destination: Destination) -> Bool {
         let limit = max(1, self.routing.connections / self.loops)
         guard self.connectionCount < limit else {
@@ -170,17 +172,43 @@ final class DeliveryLoop: @unchecked Sendable {
             self.endOneIdle()
             return false
         }
+        guard self.desk.takeConnection(to: destination.countedAs) else { return false }
         self.connectionCount += 1
         return true
     }
 
-    func giveSlotBack() {
+    func giveSlotBack(of destination: Destination) {
+        self.desk.returnConnection(to: destination.countedAs)
         self.connectionCount -= 1
         self.endIfDone()
         while !self.slotless.isEmpty {
             let destination = self.destinations[self.slotless.removeFirst()]
             // One whose work has ended meanwhile needs no turn: the next one has it.
             if let destination, destination.waiting > 0 { return self.pumpSoon(destination) }
+        }
+    }
+
+    /// Whether a transaction for it may begin. A probe needs no lease.
+    func standing(of piece: Piece) -> LeaseStanding {
+        piece.lease.map { self.desk.standing(of: $0.delivery) } ?? .holds
+    }
+
+    /// Shares have changed: see `LeaseTaker`.
+    func sharesChanged() {
+        guard !self.isStopping else { return }
+        for key in self.destinations.keys.sorted() { self.destinations[key]?.shareChanged() }
+    }
+
+    /// The leases have lapsed: see `LeaseTaker`.
+    func cutConnections(sparesVerdicts: Bool) {
+        for key in self.destinations.keys.sorted() {
+            for connection in self.destinations[key]?.connections ?? [] {
+                if sparesVerdicts, connection.session.stage == .finalDot {
+                    connection.endBehindVerdict()
+                } else {
+                    connection.cut(isAbandoned: true)
+                }
+            }
         }
     }
 
@@ -204,6 +232,7 @@ final class DeliveryLoop: @unchecked Sendable {
             guard let destination = self.destinations[key] else { continue }
             for connection in destination.connections { connection.check(now) }
             if destination.waiting > 0 { destination.pump() }
+            destination.releaseIfShareless(now)
         }
         let sum = self.meters.connections(self.connectionCount, on: self.loop)
         self.desk.note(connections: sum)

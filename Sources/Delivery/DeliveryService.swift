@@ -57,6 +57,16 @@ package final class DeliveryService: LeaseTaker {
         }
     }
 
+    package func sharesChanged() {
+        for loop in self.loops { loop.loop.execute { loop.sharesChanged() } }
+    }
+
+    package func cutConnections(sparesVerdicts: Bool) {
+        for loop in self.loops {
+            loop.loop.execute { loop.cutConnections(sparesVerdicts: sparesVerdicts) }
+        }
+    }
+
     private func hand(_ work: [LeasedWork], to loop: DeliveryLoop) {
         if loop.loop.inEventLoop {
             self.take(work, on: loop)

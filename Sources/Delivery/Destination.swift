@@ -42,6 +42,8 @@ final class Destination {
     /// whose leases lie under several names.
     let name: String?
     let key: String
+    /// Whose connections it takes: `name`, or that of the postmaster's domain.
+    let countedAs: String
     /// What the routes are asked for.
     let domain: String
     private(set) var target: Target
@@ -56,12 +58,17 @@ final class Destination {
     private var lastFailure: Reply?
     private var hasCleared = false
     private var isPumping = false
+    /// As it was when it changed last; a node alone is never told.
+    private var share = Int.max
+    /// Work waits, and there is neither a connection nor a share.
+    private var sharelessSince: NIODeadline?
 
     init(
         key: String, name: String?, domain: String, owner: DeliveryLoop
     ) {
         self.key = key
         self.name = name
+        self.countedAs = name ?? owner.routing.table.destination(for: domain)
         self.domain = domain
         self.owner = owner
         (self.target, self.manners) = owner.routing.way(to: domain)
@@ -91,6 +98,20 @@ final class Destination {
     ///
     /// - Parameter inMemory: only what can begin without reading a body.
     func next(for connection: ClientConnection, inMemory: Bool = false) -> Piece? {
+        while let piece = self.candidate(for: connection, inMemory) {
+            switch self.owner.standing(of: piece) {
+            case .holds: return piece
+            case .lapsed:
+                // Until the lease holds again, or the session is another one.
+                self.moved.insert(piece, at: 0)
+                return nil
+            case .ended: self.owner.giveBack(piece)
+            }
+        }
+        return nil
+    }
+
+    private func candidate(for connection: ClientConnection, _ inMemory: Bool) -> Piece? {
         guard !self.owner.isStopping else { return nil }
         let address = connection.host.address
         if !self.moved.isEmpty,
@@ -296,6 +317,41 @@ final class Destination {
         self.owner.suspend(self, reply)
     }
 
+    // MARK: - Shares
+
+    /// More connections than the share are open, without those that are about to end.
+    var isOverShare: Bool {
+        guard self.connections.count > self.share else { return false }
+        return self.connections.reduce(0) { $0 + ($1.isLeaving ? 0 : 1) } > self.share
+    }
+
+    /// Idle connections above the share end, and those that are being opened; busy ones end with
+    /// their transactions.
+    func shareChanged() {
+        self.share = self.owner.share(of: self)
+        for connection in self.connections where connection.isIdle && self.isOverShare {
+            connection.quit()
+        }
+        for connection in self.connections where connection.isOpening && self.isOverShare {
+            connection.cut()
+        }
+        if self.waiting > 0 { self.pump() }
+    }
+
+    /// Called by the loop's tick. Leases for which there is no share go back after T: another
+    /// session may have one.
+    func releaseIfShareless(_ now: NIODeadline) {
+        guard self.waiting > 0, self.connections.isEmpty, self.owner.share(of: self) == 0 else {
+            self.sharelessSince = nil
+            return
+        }
+        let since = self.sharelessSince ?? now
+        self.sharelessSince = since
+        guard now - since >= .nanoseconds(LeaseClock.term.inNanoseconds) else { return }
+        for piece in self.takeAll() { self.owner.giveBack(piece) }
+        self.owner.forgetIfUnused(self)
+    }
+
     // MARK: - News of connections
 
     func connectionOpened() {
@@ -307,7 +363,7 @@ final class Destination {
     /// A connection has ended; it has settled or put back what it carried.
     func connectionEnded(_ connection: ClientConnection, _ remedy: HostRemedy, _ reply: Reply) {
         self.connections.removeAll { $0 === connection }
-        self.owner.giveSlotBack()
+        self.owner.giveSlotBack(of: self)
         let now = NIODeadline.now()
         let index = self.hosts.firstIndex { $0.planned.address == connection.host.address }
         switch remedy {

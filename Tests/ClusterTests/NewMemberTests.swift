@@ -40,7 +40,7 @@ struct NewMemberTests {
         try await rig.wait {
             shares = []
             for place in rig.members.indices {
-                shares.append(try await rig.on(place) { $0.shareOfDestination })
+                shares.append(try await rig.on(place) { $0.share(of: "x.test") })
             }
             return shares.count == 4 && shares.allSatisfy { $0 == 5 }
         }

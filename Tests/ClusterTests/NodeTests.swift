@@ -27,6 +27,9 @@ final class Taker: LeaseTaker {
         for waiter in waiters { waiter.resume() }
     }
 
+    func sharesChanged() {}
+    func cutConnections(sparesVerdicts: Bool) {}
+
     var deliveries: [LeasedDelivery] {
         self.state.withLock { $0.work }.compactMap {
             if case .delivery(let delivery) = $0 { delivery } else { nil }

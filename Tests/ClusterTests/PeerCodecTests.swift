@@ -31,11 +31,13 @@ struct PeerCodecTests {
         .forwardRefused(number: 9, leader: Incarnation(raw: 3)),
         .renew(
             Renewal(
-                session: SessionID(raw: 5), sentAt: Instant(nanoseconds: -1), term: 4,
+                session: SessionID(raw: 5), sentAt: Instant(nanoseconds: -1), term: 4, deal: 2,
+                base: 6, baseOpen: 7,
                 shares: [HeldShare(destination: "example.org", share: 20, open: 3)])),
         .renewed(
             RenewalAnswer(
-                session: SessionID(raw: 5), sentAt: Instant(nanoseconds: 77), term: 4,
+                session: SessionID(raw: 5), sentAt: Instant(nanoseconds: 77), term: 4, deal: 3,
+                base: 6,
                 shares: [DealtShare(destination: "[::1]:25", share: 7)])),
         .founding([1, 2, 3]),
         .standing(
@@ -205,9 +207,9 @@ struct PeerCodecTests {
         #expect(throws: Never.self) { try self.decode(.renew, Array(bytes)) }
         // One more, said and there.
         var more = Array(bytes) + [1, 0x61, 1, 0, 0, 0, 1, 0, 0, 0]
-        more[24] += 1
+        more[40] += 1
         #expect(throws: CodecError.outOfRange("count")) { try self.decode(.renew, more) }
-        let head = Array(PeerFuzz.encoded(.renew(renewal))[10..<34])
+        let head = Array(PeerFuzz.encoded(.renew(renewal))[10..<50])
         for (length, fits) in [(320, true), (321, false)] {
             let name = [UInt8](repeating: 0x61, count: length)
             let entry =

@@ -104,5 +104,7 @@ struct HeldBytesTests {
 
     private final class Nobody: LeaseTaker {
         func take(_ work: [LeasedWork]) {}
+        func sharesChanged() {}
+        func cutConnections(sparesVerdicts: Bool) {}
     }
 }

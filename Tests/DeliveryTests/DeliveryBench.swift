@@ -18,6 +18,7 @@ final class NotingDesk: DeliveryDesk {
     enum Event: Sendable {
         case settled(DeliveryOutcome)
         case released([DeliveryID])
+        case abandoned(DeliveryID)
         case releasedReports([ReportID])
         case suspended(String, Reply)
         case cleared(String)
@@ -29,6 +30,9 @@ final class NotingDesk: DeliveryDesk {
         var mayFinish = true
         /// As in a cluster; nil: as on a node that is alone.
         var dotGuard: Duration? = LeaseClock.guardTime
+        var standing = LeaseStanding.holds
+        /// Connections that are taken and not returned.
+        var taken: [String: Int] = [:]
         /// How often permission for a final dot was asked for.
         var askedToFinish = 0
         var bodies: [Primitives.Tag: MessageBody] = [:]
@@ -61,12 +65,26 @@ final class NotingDesk: DeliveryDesk {
     func release(_ deliveries: [LeasedDelivery]) {
         self.input.yield(.released(deliveries.map(\.id)))
     }
+    func abandon(_ delivery: LeasedDelivery) { self.input.yield(.abandoned(delivery.id)) }
     func releaseReports(_ reports: [ReportID]) { self.input.yield(.releasedReports(reports)) }
     func suspend(destination: String, reply: Reply) {
         self.input.yield(.suspended(destination, reply))
     }
     func clearSuspension(destination: String) { self.input.yield(.cleared(destination)) }
     func share(of destination: String) -> Int { self.rules.withLock { $0.share } }
+    func takeConnection(to destination: String) -> Bool {
+        self.rules.withLock { rules in
+            guard rules.taken[destination, default: 0] < rules.share else { return false }
+            rules.taken[destination, default: 0] += 1
+            return true
+        }
+    }
+    func returnConnection(to destination: String) {
+        self.rules.withLock { $0.taken[destination, default: 0] -= 1 }
+    }
+    func standing(of delivery: LeasedDelivery) -> LeaseStanding {
+        self.rules.withLock { $0.standing }
+    }
     func mayFinish(_ delivery: LeasedDelivery) -> Bool {
         self.rules.withLock {
             $0.askedToFinish += 1

@@ -121,6 +121,44 @@ struct DeliveryStopTests {
         try await server.stop()
     }
 
+    @Test
+    func `a share that is lowered ends idle connections with QUIT, one that is raised is used`()
+        async throws
+    {
+        let quit = Signal()
+        var behaviour = ScriptedServer.Behaviour()
+        behaviour.command = { line in
+            if line == "QUIT" { quit.send() }
+            return nil
+        }
+        let server = try await ScriptedServer.start(behaviour)
+        let bench = try DeliveryBench(port: server.port)
+        bench.take(DeliveryBench.delivery(1))
+        _ = try await bench.outcome()
+        bench.desk.rules.withLock { $0.share = 0 }
+        bench.service.sharesChanged()
+        await quit.wait()
+        bench.take(DeliveryBench.delivery(2))
+        bench.desk.rules.withLock { $0.share = 1 }
+        bench.service.sharesChanged()
+        #expect(try await bench.outcome().verdicts[0].verdict.kind == .delivered)
+        try await bench.stop()
+        #expect(bench.desk.rules.withLock { $0.taken.values.allSatisfy { $0 == 0 } })
+        try await server.stop()
+    }
+
+    @Test func `leases that no connection may be opened for go back after T`() async throws {
+        let bench = try DeliveryBench(port: 1)
+        bench.desk.rules.withLock { $0.share = 0 }
+        bench.take(DeliveryBench.delivery(1))
+        guard case .released(let ids) = try await bench.desk.next() else {
+            Issue.record("something else")
+            return
+        }
+        #expect(ids.map(\.message) == [DeliveryBench.tag(1)])
+        try await bench.stop()
+    }
+
     @Test func `after the stop work is handed back at once`() async throws {
         let bench = try DeliveryBench(port: 1)
         try await bench.stop()

@@ -86,7 +86,8 @@ package enum NodeCount: Int, CaseIterable, Sendable {
     case reports, recipientsEnded, operators
     case checkpoints, segmentsDropped, bodiesCarried, bodiesDropped, starts
     case crashes, powerLosses, pauses, longPauses, partitions, oneWays, breaks, stalls, diskErrors
-    case lowDisks, serverChanges, torn, lateUncounted
+    case lowDisks, serverChanges, torn, lateUncounted, shareTables, lapses, shareless
+    case abandoned
 
     package var name: String { "\(self)" }
 }

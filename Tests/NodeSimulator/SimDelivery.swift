@@ -24,6 +24,8 @@ final class SimAttempt {
     /// Recipients that the server has taken, by their index.
     var taken: [UInt16] = []
     var isOver = false
+    /// The final dot is written.
+    var isBehindDot = false
 
     init(_ work: DeliveryWork, _ session: SessionID) {
         self.work = work
@@ -35,12 +37,15 @@ final class SimDelivery {
     unowned var node: SimNode!
     private var waiting: [(work: DeliveryWork, session: SessionID)] = []
     private(set) var running: [SimAttempt] = []
-    /// From when to when this node stood still.
-    var pauses: [(Int64, Int64)] = []
+    var ledger = ShareLedger()
+    /// Destinations of waiting work without a connection and without a share, and since when.
+    private var shareless: [(destination: String, since: Instant)] = []
 
     private var world: SimWorld { self.node.world }
 
     func reset() {
+        self.ledger = ShareLedger()
+        self.shareless = []
         self.waiting = []
         self.running = []
     }
@@ -48,7 +53,7 @@ final class SimDelivery {
     func processEnded() {
         for attempt in self.running {
             attempt.cutAt = self.world.now
-            self.world.truth.connectionEnded(attempt.work.destination)
+            self.world.truth.connectionEnded(attempt.work.destination, of: self.node)
         }
         self.running = []
         self.waiting = []
@@ -64,23 +69,67 @@ final class SimDelivery {
         self.pump()
     }
 
-    /// Connections of this node to one destination; see `Node.shareOfDestination`.
-    var share: Int {
-        let limit = self.world.scenario.connectionsPerDestination
-        let count = self.world.nodes.count
-        return limit / count + (self.node.place < limit % count ? 1 : 0)
-    }
+    /// See `LeaseStanding`.
+    private var mayBegin: Bool { self.node.leaseClock.mayBegin(at: self.node.clock) }
 
-    private func pump() {
+    func pump() {
+        guard self.mayBegin else { return }
+        let session = self.node.machine.session
+        self.waiting.removeAll { $0.session != session }
         var at = 0
         while at < self.waiting.count, self.running.count < self.world.scenario.connections {
-            let destination = self.waiting[at].work.destination
-            let busy = self.running.count { $0.work.destination == destination }
-            if busy < self.share {
+            if self.ledger.take(self.waiting[at].work.destination) {
                 let (work, session) = self.waiting.remove(at: at)
                 self.begin(SimAttempt(work, session))
             } else {
                 at += 1
+            }
+        }
+    }
+
+    /// Like `releaseIfShareless`: leases for which there is no share go back after T.
+    func tick() {
+        self.pump()
+        let now = self.node.clock
+        var names: [String] = []
+        for (work, _) in self.waiting where !names.contains(work.destination) {
+            let name = work.destination
+            guard self.ledger.share(of: name) == 0,
+                !self.running.contains(where: { $0.work.destination == name })
+            else { continue }
+            names.append(name)
+        }
+        self.shareless.removeAll { !names.contains($0.destination) }
+        for name in names where !self.shareless.contains(where: { $0.destination == name }) {
+            self.shareless.append((name, now))
+        }
+        for (name, since) in self.shareless where now - since >= LeaseClock.term {
+            self.world.counters[.shareless] += 1
+            self.giveBackWaiting(of: name)
+        }
+    }
+
+    private func giveBackWaiting(of destination: String) {
+        let session = self.node.machine.session
+        let own = self.waiting.filter {
+            $0.work.destination == destination && $0.session == session
+        }.map(\.work.id)
+        self.waiting.removeAll { $0.work.destination == destination }
+        if !own.isEmpty { self.node.propose(.release(deliveries: own, reports: []), .nothing) }
+    }
+
+    /// The leases have lapsed; Delivery's loops are threads of their own.
+    func cutConnections(sparesVerdicts: Bool) {
+        self.later(0, 5) {
+            for attempt in self.running where !sparesVerdicts || !attempt.isBehindDot {
+                if attempt.isBehindDot {
+                    _ = self.end(attempt)
+                    self.world.counters[.abandoned] += 1
+                    self.node.abandon(attempt.session)
+                } else {
+                    self.release(attempt)
+                }
+                attempt.cutAt = self.world.now
             }
         }
     }
@@ -96,8 +145,9 @@ final class SimDelivery {
         self.running.append(attempt)
         self.world.counters[.attempts] += 1
         let destination = attempt.work.destination
-        self.world.truth.connectionBegan(destination)
+        self.world.truth.connectionBegan(destination, of: self.node)
         self.later(1, 60) {
+            guard !attempt.isOver else { return }
             guard !self.world.servers.refuses(destination) else {
                 return self.suspend(attempt)
             }
@@ -128,6 +178,7 @@ final class SimDelivery {
     }
 
     private func recipients(_ attempt: SimAttempt) {
+        guard !attempt.isOver else { return }
         for entry in attempt.work.recipients {
             let reply = self.world.servers.recipient(
                 attempt.work.destination, entry.recipient.address)
@@ -140,6 +191,7 @@ final class SimDelivery {
         guard !attempt.taken.isEmpty else { return self.settle(attempt) }
         let (least, most, isLost) = self.world.servers.content(attempt.work.destination)
         self.later(least, most) {
+            guard !attempt.isOver else { return }
             if isLost { return self.unknown(attempt) }
             self.approachDot(attempt)
         }
@@ -157,6 +209,8 @@ final class SimDelivery {
     }
 
     private func writeDot(_ attempt: SimAttempt, checkedAt: Int64) {
+        guard !attempt.isOver else { return }
+        attempt.isBehindDot = true
         let world = self.world
         let guardNanos = LeaseClock.guardTime.inNanoseconds
         let id = attempt.work.id
@@ -262,7 +316,8 @@ final class SimDelivery {
         guard !attempt.isOver, attempt.cutAt == nil else { return false }
         attempt.isOver = true
         self.running.removeAll { $0 === attempt }
-        self.world.truth.connectionEnded(attempt.work.destination)
+        self.ledger.giveBack(attempt.work.destination)
+        self.world.truth.connectionEnded(attempt.work.destination, of: self.node)
         return true
     }
 

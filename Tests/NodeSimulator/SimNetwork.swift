@@ -5,6 +5,7 @@
 // Faults    directions that carry nothing (what is sent waits there, and the link breaks if that
 //           takes long), breaks, slowness.
 
+import Cluster
 import MailQueue
 import Primitives
 import Spool
@@ -14,8 +15,8 @@ enum SimLoad {
     case agreement([UInt8])
     case forward([UInt8])
     case declined
-    case renew(SessionID, sentAt: Int64)
-    case renewed(SessionID, sentAt: Int64)
+    case renew(Renewal)
+    case renewed(RenewalAnswer)
     case bodyWhole(Tag, SimBody)
     case bodyOpen(UInt64)
     case bodyChunk(UInt64, UInt32)

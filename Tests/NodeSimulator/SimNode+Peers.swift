@@ -77,7 +77,7 @@ extension SimNode {
 
     private func send(_ post: Post) {
         if case .renewed(_, let session, let sentAt) = post, post.to == self.id {
-            self.renewed(session, sentAt)
+            self.answerOwnRenewal(session, Instant(nanoseconds: sentAt))
             return
         }
         guard let peer = self.ids.firstIndex(of: post.to) else { return }
@@ -85,16 +85,19 @@ extension SimNode {
             switch post {
             case .forward(_, let command): .forward(command)
             case .declined: .declined
-            case .renew(_, let session, let sentAt): .renew(session, sentAt: sentAt)
-            case .renewed(_, let session, let sentAt): .renewed(session, sentAt: sentAt)
+            case .renew(_, let session, let sentAt):
+                .renew(self.renewal(of: session, Instant(nanoseconds: sentAt)))
+            case .renewed(_, let session, let sentAt):
+                .renewed(self.renewalAnswer(to: session, Instant(nanoseconds: sentAt)))
             }
         if !self.send(load, .control, to: peer) { self.machine.commandsMayBeLost() }
     }
 
-    private func renewed(_ session: SessionID, _ sentAt: Int64) {
-        guard session == self.machine.session else { return }
-        self.leaseClock.renewed(sentAt: Instant(nanoseconds: sentAt))
+    func renewed(_ answer: RenewalAnswer) {
+        guard answer.session == self.machine.session else { return }
+        self.leaseClock.renewed(sentAt: answer.sentAt)
         self.world.truth.checkLease(of: self)
+        self.takeShares(answer)
     }
 
     func receive(_ load: SimLoad, _ kind: SimLinkKind, from peer: Int) {
@@ -112,10 +115,12 @@ extension SimNode {
         case .forward(let command):
             try self.machine.receiveCommand(command, from: self.ids[peer], at: self.clocks)
         case .declined: self.machine.commandsMayBeLost()
-        case .renew(let session, let sentAt):
+        case .renew(let renewal):
             self.machine.receiveRenewal(
-                session, sentAt: sentAt, from: self.ids[peer], self.clock)
-        case .renewed(let session, let sentAt): self.renewed(session, sentAt)
+                renewal.session, sentAt: renewal.sentAt.nanoseconds, from: self.ids[peer],
+                self.clock)
+            self.hearShares(renewal, of: peer)
+        case .renewed(let answer): self.renewed(answer)
         case .bodyWhole(let tag, let body): self.hold(tag, body, peer)
         case .bodyOpen(let number):
             self.incoming.append(Incoming(from: peer, number: number))

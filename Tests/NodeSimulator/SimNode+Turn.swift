@@ -104,7 +104,10 @@ extension SimNode {
         }
         self.sendPosts()
         self.isTurning = false
-        if !news.work.isEmpty { self.courierOut.take(news.work) }
+        if !news.work.isEmpty {
+            self.wishForShares(news.work)
+            self.courierOut.take(news.work)
+        }
         self.goOn()
         self.sync()
     }
@@ -241,7 +244,7 @@ extension SimNode {
             OpenSession(
                 node: self.name, incarnation: self.id, boot: self.boot, nonce: self.dice.next(),
                 credit: self.world.scenario.credit, replayed: replayed,
-                delivers: self.courierOut.share > 0))
+                delivers: true))
         self.isTurnPlanned = true
     }
 
@@ -263,6 +266,7 @@ extension SimNode {
         self.withheld = []
         self.endPlacings()
         self.leaseClock.end()
+        self.lapseShares()
     }
 
     // MARK: The leader's search.
@@ -296,17 +300,21 @@ extension SimNode {
         self.machine.keepSessions(at: self.clocks)
         self.machine.retryCommands()
         self.tickBodies()
+        self.tickShares()
         self.isTurnPlanned = true
     }
 
     func renew() {
-        guard self.machine.session != .none, self.phase == .ready else { return }
+        guard self.machine.session != .none, self.phase == .ready,
+            self.machine.session != self.sharing.abandoned
+        else { return }
         self.machine.renew(now: self.clock)
         self.isTurnPlanned = true
     }
 
     func eachSecond() {
         self.drain()
+        self.courierOut.tick()
         self.giveUpOverdue()
         self.checkpointIfWanted()
         let waiting = self.machine.queue.counts.messages > 0

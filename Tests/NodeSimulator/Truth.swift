@@ -71,7 +71,7 @@ final class Truth {
     var excused: Set<UInt64> = []
     // Dots; see TruthMail.
     var dots: [(delivery: DeliveryID, node: Int, until: Int64)] = []
-    var connections: [(destination: String, count: Int)] = []
+    var connections: [(destination: String, counts: [Int])] = []
 
     private static let hashEvery: UInt64 = 8
 

@@ -89,22 +89,25 @@ extension Truth {
 
     // MARK: Connections.
 
-    func connectionBegan(_ destination: String) {
+    /// All that are open together stay within the limit, but for those of a node that stands still
+    /// for longer than clocks may differ.
+    func connectionBegan(_ destination: String, of node: SimNode) {
         let limit = self.world.scenario.connectionsPerDestination
-        guard let at = self.connections.firstIndex(where: { $0.destination == destination })
-        else {
-            self.connections.append((destination, 1))
-            return
+        let nodes = self.world.nodes
+        if !self.connections.contains(where: { $0.destination == destination }) {
+            self.connections.append((destination, nodes.map { _ in 0 }))
         }
-        self.connections[at].count += 1
-        self.world.check(
-            11, self.connections[at].count <= limit,
-            "\(self.connections[at].count) connections to \(destination)")
-    }
-
-    func connectionEnded(_ destination: String) {
         guard let at = self.connections.firstIndex(where: { $0.destination == destination })
         else { return }
-        self.connections[at].count -= 1
+        self.connections[at].counts[node.place] += 1
+        let counts = self.connections[at].counts
+        let sum = nodes.reduce(0) { $0 + ($1.isExcusedForShares ? 0 : counts[$1.place]) }
+        self.world.check(11, sum <= limit, "\(counts) connections to \(destination) of \(limit)")
+    }
+
+    func connectionEnded(_ destination: String, of node: SimNode) {
+        guard let at = self.connections.firstIndex(where: { $0.destination == destination })
+        else { return }
+        self.connections[at].counts[node.place] -= 1
     }
 }

@@ -213,7 +213,9 @@ package struct PeerFuzz {
                 Renewal(
                     session: SessionID(raw: self.number()),
                     sentAt: Instant(nanoseconds: Int64(bitPattern: self.number())),
-                    term: self.number(), shares: shares))
+                    term: self.number(), deal: self.number(),
+                    base: UInt32(truncatingIfNeeded: self.number()),
+                    baseOpen: UInt32(truncatingIfNeeded: self.number()), shares: shares))
         case .renewed:
             let shares = (0..<self.dice.below(4)).map { _ in
                 DealtShare(
@@ -223,7 +225,8 @@ package struct PeerFuzz {
                 RenewalAnswer(
                     session: SessionID(raw: self.number()),
                     sentAt: Instant(nanoseconds: Int64(bitPattern: self.number())),
-                    term: self.number(), shares: shares))
+                    term: self.number(), deal: self.number(),
+                    base: UInt32(truncatingIfNeeded: self.number()), shares: shares))
         case .founding: return .founding(self.bytes(self.dice.below(300)))
         case .standing:
             return .standing(

@@ -9,7 +9,9 @@ private let machine = "Sources/Cluster/Machine/"
 private let world = "Tests/NodeSimulator/"
 
 enum NodeBugs {
-    static let all = Self.bodies + Self.leases + Self.once + Self.debts + Self.checkpoints
+    static let all =
+        Self.bodies + Self.leases + Self.shares + Self.once + Self.debts
+        + Self.checkpoints
 
     // MARK: Bodies and garbage.
 
@@ -130,6 +132,20 @@ enum NodeBugs {
             Edit(
                 queue + "Outcomes.swift", "row.state == .leased && row.payload == session?.raw",
                 "row.state == .leased")),
+    ]
+
+    // MARK: Shares of connections.
+
+    private static let shares = [
+        Bug(
+            "share-raised-early", "a share is raised before the others have confirmed less",
+            Edit(
+                machine + "ShareDealer.swift", "dealt: dealt, bound: max(share.bound, dealt))",
+                "dealt: dealt, bound: dealt)"),
+            Edit(
+                machine + "ShareDealer.swift",
+                "dealt: table.base, bound: max(seat.base.bound, table.base))",
+                "dealt: table.base, bound: table.base)"))
     ]
 
     // MARK: Once.

@@ -61,7 +61,7 @@ package enum PeerMessage: Equatable, Sendable {
     /// Bytes of one forwarded command, at most.
     package static let commandBytesMax = 8 << 20
     /// Destinations of one renewal, at most.
-    package static let destinationsMax = 4096
+    package static let destinationsMax = ShareTable.rowsMax
     /// Bytes of one destination's name, at most.
     package static let destinationBytesMax = 320
     /// Bytes of one letter of the founding.
@@ -76,57 +76,6 @@ package enum PeerMessage: Equatable, Sendable {
     package static let headBytesMax = 1 << 20
     /// Bytes of a snapshot's configuration, at most.
     package static let configurationBytesMax = 64 << 10
-}
-
-/// A node keeps its session: what it holds, and when it asked.
-package struct Renewal: Equatable, Sendable {
-    package var session: SessionID
-    /// The asker's own clock when it asked; comes back in the answer.
-    package var sentAt: Instant
-    /// The term whose leader is asked.
-    package var term: UInt64
-    /// Of each destination: the share held and the connections open.
-    package var shares: [HeldShare]
-    package init(session: SessionID, sentAt: Instant, term: UInt64, shares: [HeldShare]) {
-        self.session = session
-        self.sentAt = sentAt
-        self.term = term
-        self.shares = shares
-    }
-}
-
-package struct HeldShare: Equatable, Sendable {
-    package var destination: String
-    package var share: UInt32
-    package var open: UInt32
-    package init(destination: String, share: UInt32, open: UInt32) {
-        self.destination = destination
-        self.share = share
-        self.open = open
-    }
-}
-
-package struct RenewalAnswer: Equatable, Sendable {
-    package var session: SessionID
-    /// From the renewal.
-    package var sentAt: Instant
-    package var term: UInt64
-    package var shares: [DealtShare]
-    package init(session: SessionID, sentAt: Instant, term: UInt64, shares: [DealtShare]) {
-        self.session = session
-        self.sentAt = sentAt
-        self.term = term
-        self.shares = shares
-    }
-}
-
-package struct DealtShare: Equatable, Sendable {
-    package var destination: String
-    package var share: UInt32
-    package init(destination: String, share: UInt32) {
-        self.destination = destination
-        self.share = share
-    }
 }
 
 /// What a node tells the others of itself: the first message of a control link, then once a second.

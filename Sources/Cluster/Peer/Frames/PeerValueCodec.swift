@@ -15,6 +15,9 @@ extension Renewal {
         out.putU64(self.session.raw)
         out.putU64(UInt64(bitPattern: self.sentAt.nanoseconds))
         out.putU64(self.term)
+        out.putU64(self.deal)
+        out.putU32(self.base)
+        out.putU32(self.baseOpen)
         out.putVarint(self.shares.count)
         for share in self.shares {
             out.putString(share.destination)
@@ -27,7 +30,8 @@ extension Renewal {
         self.init(
             session: SessionID(raw: try fields.u64()),
             sentAt: Instant(nanoseconds: Int64(bitPattern: try fields.u64())),
-            term: try fields.u64(), shares: [])
+            term: try fields.u64(), deal: try fields.u64(), base: try fields.u32(),
+            baseOpen: try fields.u32())
         let count = try fields.count(atMost: PeerMessage.destinationsMax)
         for _ in 0..<count {
             self.shares.append(
@@ -45,6 +49,8 @@ extension RenewalAnswer {
         out.putU64(self.session.raw)
         out.putU64(UInt64(bitPattern: self.sentAt.nanoseconds))
         out.putU64(self.term)
+        out.putU64(self.deal)
+        out.putU32(self.base)
         out.putVarint(self.shares.count)
         for share in self.shares {
             out.putString(share.destination)
@@ -56,7 +62,7 @@ extension RenewalAnswer {
         self.init(
             session: SessionID(raw: try fields.u64()),
             sentAt: Instant(nanoseconds: Int64(bitPattern: try fields.u64())),
-            term: try fields.u64(), shares: [])
+            term: try fields.u64(), deal: try fields.u64(), base: try fields.u32())
         let count = try fields.count(atMost: PeerMessage.destinationsMax)
         for _ in 0..<count {
             self.shares.append(
