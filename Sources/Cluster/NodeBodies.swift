@@ -65,6 +65,10 @@ struct IncomingStream {
 }
 
 extension Node {
+    /// How long a peer that let a body wait is asked behind others: a disk that hangs costs each
+    /// client the patience of a placement once in that time, not with every other message.
+    private static let slowFor = Duration.seconds(5)
+
     // MARK: Accepting.
 
     var ownHolder: Holder { self.holders[0] }
@@ -77,7 +81,7 @@ extension Node {
             placement: BodyPlacement(
                 copies: self.copies, own: self.ownHolder,
                 candidates: BodyCandidates.order(
-                    self.bodyHolders, own: self.ownHolder, stream: number)))
+                    self.bodyHolders(now), own: self.ownHolder, stream: number)))
     }
 
     /// A body of more than one block begins: peers are sent what comes of it.
@@ -261,6 +265,9 @@ extension Node {
         for (key, placing) in self.placings {
             if let wake = placing.placement.wake, wake <= now {
                 self.change(key) { $0.tick(now: now) }
+                for holder in self.placings[key]?.placement.slow ?? [] {
+                    self.directory.isSlow(holder, until: now + Self.slowFor)
+                }
             }
         }
         self.giveUpPlacings(now)

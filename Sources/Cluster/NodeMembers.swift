@@ -96,13 +96,16 @@ extension Node {
     }
 
     /// Peers that may take copies: an Enqueue that names anybody but members is refused. Those that
-    /// are to leave come last.
-    var bodyHolders: [BodyPeer] {
+    /// are to leave come last, but for those that were slow.
+    func bodyHolders(_ now: Instant) -> [BodyPeer] {
         let members = self.machine.queue.members
         let leaving = self.machine.queue.leavingHolders
         var peers = self.directory.bodyPeers.filter { members.contains($0.holder) }
         for place in peers.indices where leaving.contains(peers[place].holder) {
             peers[place].isDraining = true
+        }
+        for place in peers.indices {
+            peers[place].isSlow = self.directory.isSlow(peers[place].holder, at: now)
         }
         return peers
     }

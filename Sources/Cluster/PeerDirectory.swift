@@ -22,6 +22,8 @@ struct PeerLine {
     var standing: Standing?
     /// How far its wall clock was ahead of ours when it told it last; nil: not over this link.
     var clockAhead: Duration?
+    /// Until then it is asked for copies behind others; nil: it was not slow.
+    var slowUntil: Instant?
     /// When it said something last.
     var heardAt: Instant
 
@@ -92,6 +94,18 @@ struct PeerDirectory {
     /// Peers that are linked and have told their wall clocks, by how far those are ahead.
     func clocks(where isIt: (Duration) -> Bool) -> [Incarnation] {
         self.lines.filter { $0.clockAhead.map(isIt) ?? false }.map(\.incarnation)
+    }
+
+    /// A placement has waited for it for too long.
+    mutating func isSlow(_ holder: Holder, until: Instant) {
+        guard let place = self.place(holder.node), self.lines[place].holder == holder else {
+            return
+        }
+        self.lines[place].slowUntil = until
+    }
+
+    func isSlow(_ holder: Holder, at now: Instant) -> Bool {
+        self[holder.node].map { $0.holder == holder && $0.slowUntil ?? now > now } ?? false
     }
 
     /// For `BodyCandidates`.

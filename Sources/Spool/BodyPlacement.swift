@@ -101,6 +101,11 @@ package struct BodyPlacement: Hashable, Sendable {
         self.parts.filter(\.isConfirmed).map(\.holder).sorted()
     }
 
+    /// Peers in whose place others were asked, because they owed the next step for too long.
+    package var slow: [Holder] {
+        self.parts.filter { $0.isSlow && $0.holder != self.own }.map(\.holder)
+    }
+
     // MARK: The own side.
 
     /// The first R - 1 candidates are asked.
@@ -241,25 +246,33 @@ package struct BodyPeer: Hashable, Sendable {
     /// It has said that it takes no bodies.
     package var isLowOnDisk: Bool
     package var isDraining: Bool
+    /// A placement has waited for it for too long lately.
+    package var isSlow: Bool
 
-    package init(holder: Holder, isUp: Bool, isLowOnDisk: Bool = false, isDraining: Bool = false) {
+    package init(
+        holder: Holder, isUp: Bool, isLowOnDisk: Bool = false, isDraining: Bool = false,
+        isSlow: Bool = false
+    ) {
         self.holder = holder
         self.isUp = isUp
         self.isLowOnDisk = isLowOnDisk
         self.isDraining = isDraining
+        self.isSlow = isSlow
     }
 }
 
 package enum BodyCandidates {
-    /// Whom to ask for a copy, best first: who drains comes last, who is down or low on disk not at
-    /// all. The rest by a hash of the stream and the holder (rendezvous), so that every peer gets
-    /// its even share and a change of one moves the streams of that one only.
+    /// Whom to ask for a copy, best first: who was slow comes last, before it who drains; who is
+    /// down or low on disk not at all. The rest by a hash of the stream and the holder
+    /// (rendezvous), so that every peer gets its even share and a change of one moves the streams
+    /// of that one only.
     package static func order(_ peers: [BodyPeer], own: Holder, stream: UInt64) -> [Holder] {
         let usable = peers.filter { $0.isUp && !$0.isLowOnDisk && $0.holder != own }
         let ranked = usable.map { peer in
             (peer: peer, rank: Self.rank(stream, peer.holder))
         }
         let sorted = ranked.sorted { a, b in
+            if a.peer.isSlow != b.peer.isSlow { return b.peer.isSlow }
             if a.peer.isDraining != b.peer.isDraining { return b.peer.isDraining }
             return a.rank != b.rank ? a.rank < b.rank : a.peer.holder < b.peer.holder
         }

@@ -48,9 +48,9 @@ struct BodyPlacementTests {
         _ = body.start(now: at(0))
         _ = body.appended(now: at(10))
         #expect(body.wake == at(510))
-        #expect(body.tick(now: at(509)).isEmpty)
+        #expect(body.tick(now: at(509)).isEmpty && body.slow.isEmpty)
         #expect(body.tick(now: at(510)) == [.stream(to: c, from: 0)])
-        #expect(body.tick(now: at(511)).isEmpty)
+        #expect(body.tick(now: at(511)).isEmpty && body.slow == [b])
         _ = body.ended(now: at(520))
         _ = body.confirmed(a)
         #expect(body.confirmed(c) == [.abandon(b), .placed([a, c])])
@@ -194,6 +194,22 @@ struct BodyCandidateTests {
         peers.append(BodyPeer(holder: a, isUp: true))
         for stream in UInt64(0)..<20 {
             #expect(BodyCandidates.order(peers, own: a, stream: stream).map(\.node) == ["e", "d"])
+        }
+    }
+
+    @Test func `who was slow is asked behind all others, and still before nobody`() {
+        var peers = Self.peers
+        peers[0].isSlow = true
+        peers[2].isDraining = true
+        for stream in UInt64(0)..<20 {
+            let order = BodyCandidates.order(peers, own: a, stream: stream).map(\.node)
+            #expect(order.suffix(2) == ["d", "b"] && order.count == 4)
+        }
+        let all = peers.map { BodyPeer(holder: $0.holder, isUp: true, isSlow: true) }
+        for stream in UInt64(0)..<20 {
+            #expect(
+                BodyCandidates.order(all, own: a, stream: stream)
+                    == BodyCandidates.order(Self.peers, own: a, stream: stream))
         }
     }
 
