@@ -21,6 +21,12 @@ extension ProcessTests {
             ProcessInfo.processInfo.environment[name].flatMap { Int($0) }
         }
 
+        /// At once, wherever it goes: a run may last for an hour.
+        private static func say(_ line: String) {
+            print("cluster ledger: \(line)")
+            fflush(nil)
+        }
+
         /// What is to be met, in this order; endless if it is to last for a time.
         private struct Plan {
             let faults: [Fault]
@@ -58,7 +64,7 @@ extension ProcessTests {
                     let before = now()
                     let steps = try story.meet(fault)
                     let seconds = String(format: "%.1f", now() - before)
-                    print("cluster ledger: round \(round), \(fault): \(seconds) s:\(steps)")
+                    Self.say("round \(round), \(fault): \(seconds) s:\(steps)")
                 }
                 round += 1
             }
@@ -66,7 +72,7 @@ extension ProcessTests {
 
         @Test func `faults under load lose nothing, and what is repeated is counted`() throws {
             let seed = Self.variable("POSTHOUSE_CLUSTER_SEED") ?? Int(time(nil))
-            print("cluster ledger: POSTHOUSE_CLUSTER_SEED=\(seed)")
+            Self.say("POSTHOUSE_CLUSTER_SEED=\(seed)")
             let isRoot = NetworkSpace.isPossible
             let plan = try Plan(isRoot: isRoot)
             let network = isRoot ? try NodeNetwork() : nil
@@ -87,7 +93,7 @@ extension ProcessTests {
             let (verdict, parts) = story.clients.verdict(
                 sink, possible: fleet.possibleDuplicates, parts: story.records.count)
             print(Self.table(story.records, parts))
-            print("cluster ledger: seed \(seed), \(verdict)")
+            Self.say("seed \(seed), \(verdict)")
             #expect(verdict.lost.isEmpty, "seed \(seed): \(verdict)")
             #expect(verdict.repeated <= verdict.possible, "seed \(seed): \(verdict)")
             #expect(verdict.strangers.isEmpty, "seed \(seed): \(verdict.strangers)")

@@ -19,9 +19,11 @@ final class ChildProcess: @unchecked Sendable {  // `state` guards itself
     let name: String
     let state = Shared(State())
 
-    /// - Parameter input: written to standard input, which then ends.
+    /// - Parameters:
+    ///   - input: written to standard input, which then ends.
+    ///   - keepsInput: standard input ends only with this process.
     init(
-        _ program: String, _ arguments: [String], input: [UInt8] = [],
+        _ program: String, _ arguments: [String], input: [UInt8] = [], keepsInput: Bool = false,
         environment: [String: String] = [:]
     ) throws {
         self.name = ([program] + arguments).joined(separator: " ")
@@ -79,7 +81,7 @@ final class ChildProcess: @unchecked Sendable {  // `state` guards itself
         let inputEnd = pipes[1]
         Thread.detachNewThread {
             writeAll(input, to: inputEnd)
-            Glibc.close(inputEnd)
+            if !keepsInput { Glibc.close(inputEnd) }
         }
     }
 

@@ -41,8 +41,26 @@ final class NetworkSpace: Sendable {
         where name.hasPrefix(Self.prefix) {
             let pid = name.dropFirst(Self.prefix.count).prefix { $0.isNumber }
             guard let pid = pid_t(pid), kill(pid, 0) != 0, errno == ESRCH else { continue }
+            for process in try Self.ip("netns", "pids", name).split(separator: "\n") {
+                if let process = pid_t(process) { kill(process, SIGKILL) }
+            }
             try Self.ip("netns", "del", name)
         }
+    }
+
+    /// A program that waits for the end of this process, then ends all that lives in `spaces`, and
+    /// removes them.
+    static func keeper(of spaces: [NetworkSpace]) throws -> ChildProcess {
+        let script = """
+            trap '' INT TERM HUP
+            cat >/dev/null
+            for space in "$@"; do
+                for process in $(ip netns pids "$space"); do kill -9 "$process"; done
+                ip netns del "$space"
+            done 2>/dev/null
+            """
+        return try ChildProcess(
+            "sh", ["-c", script, "keeper"] + spaces.map(\.name), keepsInput: true)
     }
 
     @discardableResult

@@ -15,6 +15,8 @@ final class NodeNetwork: Sendable {
         fileprivate var prefix: String { self == .peers ? "10.77.1." : "10.77.2." }
     }
 
+    /// Outlives the tests if they are killed, and then ends what they have started.
+    private let keeper: ChildProcess
     let outside: NetworkSpace
     let nodes: [NetworkSpace]
     static let outsideAddress = Side.doors.prefix + "100"
@@ -40,7 +42,7 @@ final class NodeNetwork: Sendable {
         }
         let doors = Side.doors.rawValue
         try outside.ip("address", "add", Self.outsideAddress + "/24", "dev", doors)
-        self.nodes = try Fleet.names.enumerated().map { place, name in
+        let nodes = try Fleet.names.enumerated().map { place, name in
             let node = try NetworkSpace(name)
             for side in Side.allCases {
                 let near = side.rawValue
@@ -53,7 +55,11 @@ final class NodeNetwork: Sendable {
             }
             return node
         }
+        self.nodes = nodes
+        self.keeper = try NetworkSpace.keeper(of: [outside] + nodes)
     }
+
+    deinit { self.keeper.signal(SIGKILL) }
 
     /// What `place` sends to `peer` vanishes; the other direction stays.
     func drop(from place: Int, to peer: Int) throws {
