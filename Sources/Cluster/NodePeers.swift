@@ -29,6 +29,8 @@ extension Node: PeerEvents {
             self.foundingPeerUp(peer)
             // What found no link goes again.
             self.machine.commandsMayBeLost()
+            // It may be given work again.
+            self.dispatch()
         case .bulk:
             self.holderJoined(Holder(node: peer.node, incarnation: peer.incarnation))
             self.planRepairsSoon()

@@ -5,7 +5,7 @@
 // Cost      O(log n) an item; what is not due is never looked at.
 
 import Primitives
-import Spool
+package import Spool
 
 extension MailQueue {
     /// Deliveries that become ready with one entry; more wait for the next, or for `nextWork`.
@@ -18,7 +18,11 @@ extension MailQueue {
     /// - Parameters:
     ///   - limit: leases, and expired deliveries, at most.
     ///   - term: the leader's, for `Grant`.
-    package mutating func nextWork(now: QueueTime, limit: Int, term: UInt64) -> [Command] {
+    ///   - isThere: whether a node seems to be alive. Others get nothing new: their sessions may be
+    ///     open for seconds yet, and what they were given would have to wait for the end of that.
+    package mutating func nextWork(
+        now: QueueTime, limit: Int, term: UInt64, isThere: (Holder) -> Bool = { _ in true }
+    ) -> [Command] {
         var commands: [Command] = []
         self.promote(now: now, limit: 4 * limit)
         let expired = self.expired(now: now, limit: min(limit, Grant.itemsMax))
@@ -26,9 +30,9 @@ extension MailQueue {
         self.trimOwed()
         // Asked after each entry, and mostly there is nothing: then nothing is allocated.
         if !self.owed.isEmpty || self.destinations.ringFirst != Slot.none,
-            self.sessions.indices.contains(where: { self.canLease($0) })
+            self.sessions.indices.contains(where: { self.canLease($0, isThere) })
         {
-            self.deal(now: now, limit: limit, term: term, into: &commands)
+            self.deal(now: now, limit: limit, term: term, isThere, into: &commands)
         }
         if commands.isEmpty, let wake = self.timedWake, wake <= now.milliseconds {
             commands.append(Command(.tick))
@@ -38,16 +42,24 @@ extension MailQueue {
 
     /// Grants for what is ready.
     private func deal(
-        now: QueueTime, limit: Int, term: UInt64, into commands: inout [Command]
+        now: QueueTime, limit: Int, term: UInt64, _ isThere: (Holder) -> Bool,
+        into commands: inout [Command]
     ) {
         var room = self.sessions.indices.map { place in
-            self.canLease(place) ? self.sessions[place].credit - self.sessions[place].leases : 0
+            self.canLease(place, isThere)
+                ? self.sessions[place].credit - self.sessions[place].leases : 0
         }
         var grants = [Grant?](repeating: nil, count: self.sessions.count)
         var left = limit
         self.dealReports(&grants, &room, &left, term)
         self.dealDeliveries(&grants, &room, &left, now, term)
         for grant in grants { if let grant { commands.append(Command(.grant(grant))) } }
+    }
+
+    private func canLease(_ place: Int, _ isThere: (Holder) -> Bool) -> Bool {
+        guard self.canLease(place) else { return false }
+        let node = self.nodes[Int(self.sessions[place].node)]
+        return isThere(Holder(node: node.name, incarnation: node.incarnation))
     }
 
     /// When time alone changes the state, which an entry must bring about.

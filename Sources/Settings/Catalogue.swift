@@ -52,7 +52,7 @@ enum Catalogue {
 
     static let cluster = Section<Settings.Cluster>(
         name: "cluster", isArray: false,
-        text: "The cluster that this node belongs to. Leave it out for a node that is to stay alone.",
+        text: "The cluster that this node belongs to. Without the table it stays alone.",
         keys: clusterKeys(Settings.Cluster()))
 
     private static func clusterKeys(_ initial: Settings.Cluster) -> [Key<Settings.Cluster>] {

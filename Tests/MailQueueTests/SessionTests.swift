@@ -57,6 +57,28 @@ struct SessionTests {
         #expect(rig.queue.audit() == nil)
     }
 
+    @Test func `a node that seems to be gone is given nothing new`() {
+        let rig = Rig()
+        let gone = rig.open("a", credit: 1)
+        let other = rig.open("b", credit: 2)
+        let tags = (0..<3).map { rig.enqueue(gone, to: ["b@\($0).example"]) }
+        let leased: [DeliveryState?] = [.leased, .queued, .queued]
+        #expect(tags.map { rig.state($0) } == leased)
+        rig.send(gone, .release(deliveries: [id(tags[0])], reports: []))
+        let nobody = rig.queue.nextWork(now: rig.time, limit: 10, term: 1) { _ in false }
+        #expect(nobody.isEmpty)
+        let commands = rig.queue.nextWork(now: rig.time, limit: 10, term: 1) { $0.node != "a" }
+        let sessions = commands.map { command -> SessionID? in
+            if case .grant(let grant) = command.action { grant.session } else { nil }
+        }
+        #expect(sessions == [other])
+        // When it is there again, what is left comes to it.
+        for command in commands { rig.apply(command) }
+        rig.dispatch()
+        #expect(tags.allSatisfy { rig.state($0) == .leased })
+        #expect(rig.queue.audit() == nil)
+    }
+
     @Test func `one destination gets no more than its share of leases`() {
         let rig = Rig { $0.connectionsPerDestination = 1 }
         let session = rig.open("a", credit: 100)

@@ -9,6 +9,7 @@
 package import MailQueue
 package import Primitives
 package import Raft
+package import Spool
 
 /// What nodes say to each other beside the words of agreement. May be lost with its link.
 package enum Post: Equatable, Sendable {
@@ -384,9 +385,14 @@ package struct NodeMachine: ~Copyable {
     }
 
     /// What the leader should propose by itself now: grants, expiries.
-    package mutating func nextWork(at now: Instant, limit: Int) -> [Command] {
+    ///
+    /// - Parameter isThere: whether a node seems to be alive; asked when there is work to give.
+    package mutating func nextWork(
+        at now: Instant, limit: Int, isThere: (Holder) -> Bool = { _ in true }
+    ) -> [Command] {
         self.judgeGuess()
-        return self.queue.nextWork(now: self.clock.reading(at: now), limit: limit, term: self.term)
+        return self.queue.nextWork(
+            now: self.clock.reading(at: now), limit: limit, term: self.term, isThere: isThere)
     }
 
     /// Proposes what `nextWork` gave.

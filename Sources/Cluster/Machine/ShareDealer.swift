@@ -22,7 +22,7 @@ package struct ShareDealer: Sendable {
     /// Destinations that are dealt by name.
     package static let rowsMax = ShareTable.rowsMax
 
-    /// A session that is open on the applied state, and the disk whose it is: one process at a time.
+    /// A session that is open on the applied state, and its disk: one process at a time.
     package struct Guest: Equatable, Sendable {
         package var session: SessionID
         package var disk: Holder

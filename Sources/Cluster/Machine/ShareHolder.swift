@@ -24,7 +24,7 @@ package struct ShareHolder: Sendable {
 
     /// The leader of `term` is being asked: tables of earlier ones are not taken any more.
     ///
-    /// - Returns: the number of the table that it dealt to this session and that holds here; 0: none.
+    /// - Returns: the number of the table that it dealt to this session, and that holds; 0: none.
     package mutating func ask(_ session: SessionID, term: UInt64) -> UInt64 {
         self.askedTerm = max(self.askedTerm, term)
         return term == self.term && session == self.session ? self.number : 0
