@@ -257,6 +257,13 @@ extension Node {
         return Int(self.directory[name]?.standing?.sessionsIn ?? 0)
     }
 
+    /// By its own last word, while it answers: until it says otherwise nobody hands it anything.
+    private func saysThatItDrains(_ name: NodeName, _ disk: Incarnation?) -> Bool {
+        if name == self.identity.node { return self.care.drainingSince != nil }
+        guard let disk, self.answers(name, disk) else { return false }
+        return self.directory[name]?.standing?.isDraining ?? false
+    }
+
     private func isDone(
         _ verb: ClusterChange.Verb, _ name: NodeName, _ view: MemberView?, _ disk: Incarnation?,
         _ progress: ClusterProgress
@@ -268,7 +275,9 @@ extension Node {
             let leads = progress.isLeader && self.mesh != nil
             return view?.isDraining == true && !leads && progress.leases == 0
                 && progress.sessionsIn == 0
-        case .undrain: return view?.isDraining != true && view?.wish.isLeaving != true
+        case .undrain:
+            return view?.isDraining != true && view?.wish.isLeaving != true
+                && !self.saysThatItDrains(name, disk)
         case .remove:
             guard view?.wish == .removed, !configuration.isJoint else { return false }
             let disks = self.record?.members.filter { $0.name == name }.map(\.incarnation) ?? []

@@ -129,6 +129,8 @@ extension Node {
         self.shared.isDraining.store(isDraining, ordering: .relaxed)
         self.logger.notice(isDraining ? "draining, as an operator wants" : "no longer draining")
         self.updateObstacle()
+        // Others give it work, or the leadership, by its word.
+        self.sendStandings()
     }
 
     /// Whether new sessions are refused since an operator drains this node.

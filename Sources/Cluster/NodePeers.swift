@@ -218,7 +218,7 @@ extension Node: PeerEvents {
         self.planTurn()
     }
 
-    private func sendStandings() {
+    func sendStandings() {
         guard let mesh else { return }
         self.noteAcknowledged()
         let standing = self.standing()

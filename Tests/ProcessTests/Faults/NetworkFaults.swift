@@ -76,6 +76,7 @@ extension FaultStory {
         node.kill()
         try self.outlast("vanished")
         try network.mend()
+        self.clients.hangUp(at: place)
         try node.start()
     }
 

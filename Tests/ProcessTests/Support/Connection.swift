@@ -60,6 +60,9 @@ final class Connection: @unchecked Sendable {  // used by one thread at a time
 
     deinit { self.close() }
 
+    /// Whoever reads or writes there sees the end. From any thread, while the owner keeps it.
+    func endBothWays() { shutdown(self.descriptor, Int32(SHUT_RDWR)) }
+
     func close() {
         if self.descriptor >= 0 { Glibc.close(self.descriptor) }
         self.descriptor = -1

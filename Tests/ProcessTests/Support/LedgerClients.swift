@@ -39,6 +39,8 @@ struct ClusterPromises: Sendable {
     var busy = 0
     var watches = [NodeWatch](repeating: NodeWatch(), count: 3)
     var isOver = false
+    /// Where each client is connected, and how.
+    var connections: [String: (place: Int, connection: Connection)] = [:]
     /// Clients that have ended.
     var ended = 0
 }
@@ -79,6 +81,10 @@ final class LedgerClients: Sendable {
                     client = try MailClient(
                         port: door.port, address: door.address, space: door.space, seconds: 2)
                     client?.connection.seconds = Self.roamingSeconds
+                    let connection = client?.connection
+                    self.promises.with { promises in
+                        promises.connections[name] = connection.map { (turn, $0) }
+                    }
                     if let banner = client?.banner, banner.code != 220 {
                         throw Failure("\(banner)")
                     }
@@ -91,6 +97,7 @@ final class LedgerClients: Sendable {
             } catch {
                 client = nil
                 self.promises.with { promises in
+                    promises.connections[name] = nil
                     let wall = String(format: "%.3f", Date().timeIntervalSince1970)
                     promises.watches[turn].refusals.append("\(error) (\(marker), \(wall))")
                 }
@@ -127,6 +134,16 @@ final class LedgerClients: Sendable {
             let watch = promises.watches[place]
             promises.watches[place].longest = max(watch.longest, at - watch.lastAt)
             promises.watches[place].lastAt = at
+        }
+    }
+
+    /// Connections with a node whose machine is gone. Nobody tells the clients: each would find
+    /// out when TCP sends again, seconds after the node is back, in the middle of the next fault.
+    func hangUp(at place: Int) {
+        self.promises.with { promises in
+            for (there, connection) in promises.connections.values where there == place {
+                connection.endBothWays()
+            }
         }
     }
 
