@@ -171,6 +171,7 @@ package struct NodeMachine: ~Copyable {
 
     package mutating func openSession(_ open: OpenSession) {
         self.openNonce = open.nonce
+        self.opening = nil
         self.courier.open(Command(.openSession(open)))
     }
 
@@ -359,10 +360,13 @@ package struct NodeMachine: ~Copyable {
         switch self.queue.fate(of: open) {
         case .unknown: return
         case .open(let id):
+            // Copies of it that follow in the log are no answer to anything any more.
+            self.openNonce = nil
             self.courier.opened()
             self.opening = .sessionOpened(id)
             self.begin(id)
         case .closed:
+            self.openNonce = nil
             self.courier.opened()
             installed.missedOpening = true
         }
