@@ -281,6 +281,8 @@ extension Node {
         let plan = self.membershipPlan(record)
         if let change = plan.next {
             guard self.machine.propose(change: change) else { return }
+            // An admission must not forget a disk that is about to be a learner.
+            self.care.proposedUpTo = self.machine.lastIndex
             self.logger.notice(
                 "the members change",
                 metadata: [
