@@ -104,7 +104,7 @@ extension Node {
         }
         while let place = self.source.failures.firstIndex(where: { $0.at <= now }) {
             let failure = self.source.failures.remove(at: place)
-            self.machine.replica.reportSnapshot(failure.member, isInstalled: false)
+            self.machine.reportSnapshot(failure.member, isInstalled: false)
         }
         if self.source.export != nil, self.source.sendings.isEmpty,
             now - self.source.usedAt >= self.snapshotLimits.idle
@@ -193,7 +193,7 @@ extension Node {
                 term: export.meta.appliedTerm, index: export.meta.appliedIndex)
             self.source.id = self.generator.next()
             self.source.usedAt = now
-            self.machine.replica.offer(
+            self.machine.offer(
                 Snapshot(
                     position: self.source.position, configuration: meta.configuration, data: []))
             self.planTurn()
@@ -279,7 +279,7 @@ extension Node {
             self.source.sendings.remove(at: place)
             self.source.sentCount += 1
             self.source.said = nil
-            self.machine.replica.reportSnapshot(holder.incarnation, isInstalled: true)
+            self.machine.reportSnapshot(holder.incarnation, isInstalled: true)
             self.logger.notice(
                 "a member has installed a snapshot", metadata: ["peer": "\(holder.node)"])
         }

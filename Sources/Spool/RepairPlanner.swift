@@ -59,6 +59,8 @@ package struct RepairPlanner: Hashable, Sendable {
         let since: Instant
     }
 
+    /// How long this one waits for a node that is away.
+    package var waitsFor = Self.repairAfter
     /// How long this one hopes for a message without a copy.
     package var hopesFor = Self.lostAfter
 
@@ -74,7 +76,7 @@ package struct RepairPlanner: Hashable, Sendable {
 
     package var bytesInFlight: UInt64 { self.copies.reduce(0) { $0 + $1.storedBytes } }
 
-    /// Members that have been away for `repairAfter`: what they hold counts as missing.
+    /// Members that have been away for `waitsFor`: what they hold counts as missing.
     ///
     /// - Parameter members: all of them, this node too.
     package mutating func absent(_ members: [BodyPeer], now: Instant) -> [Holder] {
@@ -83,7 +85,7 @@ package struct RepairPlanner: Hashable, Sendable {
             let known = self.absences.first { $0.holder == holder }
             return known ?? Absence(holder: holder, since: now)
         }
-        return self.absences.filter { now >= $0.since + Self.repairAfter }.map(\.holder)
+        return self.absences.filter { now >= $0.since + self.waitsFor }.map(\.holder)
     }
 
     /// Decides what to begin now.

@@ -4,7 +4,7 @@
 // See       SimWorld (time and chance), SimNode (the driver around the node's machine), Truth (what
 //           is checked with knowledge of everything).
 
-package import Primitives
+import Primitives
 
 /// What the caller of a run may choose.
 package struct NodeRunOptions: Sendable, Equatable {
@@ -86,6 +86,7 @@ package enum NodeCount: Int, CaseIterable, Sendable {
     case reports, recipientsEnded, operators
     case checkpoints, segmentsDropped, bodiesCarried, bodiesDropped, starts
     case crashes, powerLosses, pauses, longPauses, partitions, oneWays, breaks, stalls, diskErrors
+    case repairs, snapshots, installs, rots, wipes, admissions, changes, removals, wishes
     case lowDisks, serverChanges, torn, lateUncounted, shareTables, lapses, shareless
     case abandoned
 

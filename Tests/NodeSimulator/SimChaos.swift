@@ -7,13 +7,13 @@ import Raft
 
 enum SimFault: Int, CaseIterable {
     case crash, powerLoss, blackout, pause, longPause, isolate, split, oneWay, breakLinks, stall
-    case diskError, lowDisk
+    case diskError, lowDisk, rot, wipe
 
     /// How much rarer than the others.
     var rarity: Int64 {
         switch self {
         case .blackout: 4
-        case .powerLoss, .diskError, .lowDisk, .longPause: 2
+        case .powerLoss, .diskError, .lowDisk, .longPause, .rot, .wipe: 2
         case .crash, .pause, .isolate, .split, .oneWay, .breakLinks, .stall: 1
         }
     }
@@ -95,6 +95,8 @@ extension SimWorld {
             // A sync has failed: nothing more is promised, the process ends with 70.
             self.counters[.diskErrors] += 1
             self.end(node, isPower: true, .crashes)
+        case .rot: self.rot(node)
+        case .wipe: self.wipe(node)
         case .lowDisk:
             guard node.isRunning else { return }
             self.counters[.lowDisks] += 1
@@ -143,11 +145,6 @@ extension SimWorld {
 
     func stall(_ place: Int) -> Bool { self.stallUntil[place] > self.now }
 
-    /// Whether every disk has the log up to here: nobody will need a snapshot.
-    func everybodyHas(_ index: UInt64) -> Bool {
-        self.nodes.allSatisfy { self.truth.matches($0.disk, upTo: index) }
-    }
-
     // MARK: The end.
 
     /// Within this all is to be done once the last fault is over.
@@ -161,6 +158,9 @@ extension SimWorld {
         self.servers.heal()
         for place in self.stallUntil.indices { self.stallUntil[place] = 0 }
         for node in self.nodes { node.isLowOnDisk = false }
+        self.findAllDamage()
+        self.repair()
+        guard self.violation == nil else { return }
         let start = self.now
         self.release(until: start + Self.restBound)
         self.run(until: start + Self.restBound) { !self.isAtRest }
@@ -176,11 +176,12 @@ extension SimWorld {
     private func release(until end: Int64) {
         guard self.now < end else { return }
         self.releaseAll()
+        self.endWishes()
         self.after(2 * Self.second) { self.release(until: end) }
     }
 
     private var isAtRest: Bool {
-        self.clients.allSatisfy(\.isIdle) && self.truth.isEmpty
+        self.clients.allSatisfy(\.isIdle) && self.truth.isEmpty && self.membersAreRight
             && self.nodes.allSatisfy {
                 $0.isRunning && !$0.isPaused && self.truth.hasAll($0)
                     && $0.machine.session != .none && $0.waiters.isEmpty
@@ -191,6 +192,7 @@ extension SimWorld {
         var words: [String] = []
         for client in self.clients where !client.isIdle { words.append("client \(client.number)") }
         words += self.truth.unrest
+        if !self.membersAreRight { words.append(self.membersText) }
         for node in self.nodes {
             words.append(
                 "\(node.name) applied \(node.machine.applied.index) session "

@@ -22,7 +22,20 @@ struct SimCheckpoint {
     var meta: [UInt8]
     var stamp: QueueTime
     var wall: WallTime
+    /// The members in force at it.
+    var configuration: Configuration
+    /// Of the state that it is of.
+    var hash: UInt64 = 0
     var rows: [[UInt8]: [UInt8]]
+
+    /// The state that it is of.
+    func queue() throws -> MailQueue {
+        var queue = try MailQueue(restoring: self.meta)
+        let keys = self.rows.keys.sorted { $0.lexicographicallyPrecedes($1) }
+        for key in keys { try queue.restore(key: key, row: self.rows[key] ?? []) }
+        try queue.finishRestoring()
+        return queue
+    }
 }
 
 final class SimDisk {
@@ -30,6 +43,8 @@ final class SimDisk {
         case entry(Entry)
         case hardState(HardState)
         case body(Tag, SimBody)
+        /// The log begins behind this checkpoint, which is of this generation.
+        case base(LogPosition, generation: UInt64)
     }
 
     struct Segment {
@@ -49,6 +64,14 @@ final class SimDisk {
     /// Where bodies lie in the segments; looked up only.
     private var places: [Tag: (position: UInt64, body: SimBody)] = [:]
     private(set) var checkpoint: SimCheckpoint?
+    /// Counts installed snapshots: each begins a generation.
+    private var generation: UInt64 = 0
+    /// A snapshot in place whose log base is not durable yet.
+    private var staged: (generation: UInt64, checkpoint: SimCheckpoint, end: UInt64)?
+    /// What each new segment begins with, behind the hard state.
+    private var base: (position: LogPosition, generation: UInt64)?
+    /// Bodies that were synced and cannot be read any more.
+    private(set) var damaged: Set<Tag> = []
     /// Synced with each start and each session.
     var boot: BootNumber = 0
     let segmentRecords: Int
@@ -63,9 +86,21 @@ final class SimDisk {
         if self.segments[self.segments.count - 1].records.count >= self.segmentRecords {
             self.segments.append(Segment(start: self.end))
             self.put(.hardState(self.hardState))
+            if let base { self.put(.base(base.position, generation: base.generation)) }
         }
         self.put(record)
         return self.end
+    }
+
+    /// Puts another node's checkpoint in place; it is current when the journal has synced its base.
+    ///
+    /// - Returns: the position up to which the journal is to be durable for it.
+    func install(_ checkpoint: SimCheckpoint) -> UInt64 {
+        let next = max(self.generation, self.staged?.generation ?? 0) + 1
+        self.base = (checkpoint.position, next)
+        let end = self.append(.base(checkpoint.position, generation: next))
+        self.staged = (next, checkpoint, end)
+        return end
     }
 
     private func put(_ record: Record) {
@@ -78,6 +113,7 @@ final class SimDisk {
         case .body(let tag, let body):
             // Sent twice: the copy that is synced counts.
             if self.places[tag] == nil { self.places[tag] = (self.segments[last].end, body) }
+        case .base: break
         }
     }
 
@@ -89,40 +125,51 @@ final class SimDisk {
             for record in segment.records[first..<max(first, last)] { self.keep(record) }
         }
         self.durable = position
+        if let staged, staged.end <= position { self.becomesCurrent(staged) }
+    }
+
+    private func becomesCurrent(
+        _ staged: (generation: UInt64, checkpoint: SimCheckpoint, end: UInt64)
+    ) {
+        self.checkpoint = staged.checkpoint
+        self.generation = staged.generation
+        self.staged = nil
     }
 
     // What this disk has promised, for the checks.
 
     private(set) var durableState = HardState.empty
-    /// By index - 1.
-    private var durableTerms: [UInt64] = []
 
     private func keep(_ record: Record) {
-        switch record {
-        case .entry(let entry):
-            let count = Int(entry.index) - 1
-            guard count <= self.durableTerms.count else { return }
-            self.durableTerms.removeLast(self.durableTerms.count - count)
-            self.durableTerms.append(entry.term)
-        case .hardState(let state): self.durableState = state
-        case .body: break
-        }
-    }
-
-    func durableTerm(of index: UInt64) -> UInt64? {
-        index <= UInt64(self.durableTerms.count) ? self.durableTerms[Int(index) - 1] : nil
+        if case .hardState(let state) = record { self.durableState = state }
     }
 
     /// What the process reads: written is enough.
     func body(_ tag: Tag) -> SimBody? {
-        self.places[tag]?.body ?? self.carried.first { $0.tag == tag }?.body
+        if self.damaged.contains(tag) { return nil }
+        return self.places[tag]?.body ?? self.carried.first { $0.tag == tag }?.body
     }
 
     /// Whether it would outlive a loss of power now.
     func hasDurable(_ tag: Tag) -> Bool {
+        if self.damaged.contains(tag) { return false }
         if let place = self.places[tag], place.position <= self.durable { return true }
         return self.carried.contains { $0.tag == tag }
     }
+
+    /// Whether a change of members stands in the journal behind this index.
+    func hasChange(behind index: UInt64) -> Bool {
+        self.segments.contains { segment in
+            guard segment.lastIndex > index else { return false }
+            return segment.records.contains { record in
+                guard case .entry(let entry) = record else { return false }
+                return entry.index > index && entry.kind != .normal
+            }
+        }
+    }
+
+    /// What was synced can be read no more.
+    func damage(_ tag: Tag) { self.damaged.insert(tag) }
 
     var bodyCount: Int { self.carried.count + self.places.count }
 
@@ -167,12 +214,16 @@ final class SimDisk {
             }
         }
         self.carried = kept
+        for tag in gone where self.places[tag] == nil { self.damaged.remove(tag) }
         return (gone, count, dropped)
     }
 
     private func mustCarry(_ state: BodyState) -> Bool { state != .garbage }
 
-    func save(_ checkpoint: SimCheckpoint) { self.checkpoint = checkpoint }
+    func save(_ checkpoint: SimCheckpoint) {
+        self.checkpoint = checkpoint
+        self.base = (checkpoint.position, self.generation)
+    }
 
     // MARK: The end of a process.
 
@@ -193,19 +244,26 @@ final class SimDisk {
         // What is there is read, written again and synced by the next start.
         self.places = [:]
         self.hardState = .empty
+        self.base = nil
         for i in self.segments.indices {
             self.segments[i].lastIndex = 0
             for (offset, record) in self.segments[i].records.enumerated() {
-                switch record {
-                case .entry(let entry):
-                    self.segments[i].lastIndex = max(self.segments[i].lastIndex, entry.index)
-                case .hardState(let state): self.hardState = state
-                case .body(let tag, let body):
-                    if self.places[tag] == nil {
-                        self.places[tag] = (self.segments[i].start + UInt64(offset) + 1, body)
-                    }
-                }
+                self.find(record, i, end: self.segments[i].start + UInt64(offset) + 1)
             }
+        }
+        if let staged, self.base?.generation == staged.generation { self.becomesCurrent(staged) }
+        self.staged = nil
+        if let checkpoint { self.base = (checkpoint.position, self.generation) }
+    }
+
+    private func find(_ record: Record, _ segment: Int, end: UInt64) {
+        switch record {
+        case .entry(let entry):
+            self.segments[segment].lastIndex = max(self.segments[segment].lastIndex, entry.index)
+        case .hardState(let state): self.hardState = state
+        case .body(let tag, let body):
+            if self.places[tag] == nil { self.places[tag] = (end, body) }
+        case .base(let position, let generation): self.base = (position, generation)
         }
     }
 

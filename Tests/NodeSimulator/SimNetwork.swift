@@ -27,6 +27,12 @@ enum SimLoad {
     case fetchBody(UInt64, Tag)
     case fetched(UInt64, SimBody)
     case fetchFailed(UInt64)
+    case snapshotOffer(SimOffer)
+    case snapshotPiece(UInt64, Int)
+    case snapshotDone(UInt64, SimCheckpoint)
+    case snapshotAnswer(UInt64, SimVerdict, Int)
+    /// Once a second: what a node says of itself.
+    case standing(refusesBodies: Bool, isDraining: Bool)
 }
 
 enum SimLinkKind: Int { case control, bulk }
@@ -100,13 +106,17 @@ final class SimNetwork {
             link.waiting = [[], []]
             let (first, second) = (nodes[a], nodes[b])
             let generation = link.generation
+            let (firstID, secondID) = (first.id, second.id)
             self.world.after(0, on: first) {
                 guard link.generation == generation, link.seen[0] else { return }
-                first.linkUp(b, link.kind)
+                first.linkUp(b, secondID, link.kind)
             }
-            self.world.after(self.delay(), on: second) {
+            // Nothing comes before the first word, which says whose disk it is.
+            let delay = self.delay()
+            link.lastArrival[1] = self.world.now + delay
+            self.world.after(delay, on: second) {
                 guard link.generation == generation, link.seen[1] else { return }
-                second.linkUp(a, link.kind)
+                second.linkUp(a, firstID, link.kind)
             }
         }
     }

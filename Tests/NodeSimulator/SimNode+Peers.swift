@@ -1,6 +1,6 @@
 // SimNode+Peers.swift - what peers say is taken, what is for them is sent; bodies on their way.
 //
-// Like      NodePeers, NodeBodies, NodeHolding, BodySender.
+// Like      NodePeers, NodeBodies, NodeHolding.
 
 import Cluster
 import MailQueue
@@ -12,32 +12,47 @@ import Spool
 extension SimNode {
     // MARK: Links.
 
-    func linkUp(_ peer: Int, _ kind: SimLinkKind) {
+    func linkUp(_ peer: Int, _ disk: MemberID, _ kind: SimLinkKind) {
+        if self.known[peer] != disk {
+            self.hasControl[peer] = false
+            self.hasBulk[peer] = false
+            self.known[peer] = disk
+            self.standings[peer] = (false, false)
+        }
+        self.heard(peer)
         switch kind {
         case .control:
             self.hasControl[peer] = true
             self.compareClocks()
             self.machine.commandsMayBeLost()
+            // It may be given work again.
+            self.dispatch()
         case .bulk:
             self.hasBulk[peer] = true
-            let holder = self.holder(of: peer)
-            let now = self.clock
-            for tag in self.placings.map(\.tag) {
-                self.change(tag) { $0.joined(holder, now: now) }
-            }
+            self.joined(peer)
+            self.planRepairsSoon()
         }
         self.isTurnPlanned = true
     }
 
+    /// See `Node.holderJoined`.
+    func joined(_ peer: Int) {
+        guard let holder = self.holder(of: peer), self.machine.queue.members.contains(holder)
+        else { return }
+        let now = self.clock
+        for tag in self.placings.map(\.tag) { self.change(tag) { $0.joined(holder, now: now) } }
+    }
+
     func linkDown(_ peer: Int, _ kind: SimLinkKind) {
+        guard let holder = self.holder(of: peer) else { return }
+        self.sendingFailed(peer)
         switch kind {
         case .control:
             self.hasControl[peer] = false
-            self.machine.linkBroke(to: self.ids[peer])
+            self.machine.linkBroke(to: holder.incarnation)
             self.compareClocks()
         case .bulk:
             self.hasBulk[peer] = false
-            let holder = self.holder(of: peer)
             let now = self.clock
             for tag in self.placings.map(\.tag) {
                 self.change(tag) { $0.lost(holder, .link, now: now) }
@@ -53,17 +68,27 @@ extension SimNode {
     /// Like NodeClock. The wall clocks of this world are right.
     private func compareClocks() {
         self.machine.compareWallClocks(
-            agreeing: self.ids.indices.filter { self.hasControl[$0] }.map { self.ids[$0] },
+            agreeing: self.known.indices.filter { self.hasControl[$0] }
+                .compactMap { self.known[$0] },
             differing: [])
     }
 
     @discardableResult
     func send(_ load: SimLoad, _ kind: SimLinkKind, to peer: Int) -> Bool {
-        self.world.network.send(load, kind, from: self.place, to: peer)
+        // Over the link to the disk before nothing goes any more, whether its end is known or not.
+        guard self.world.nodes[peer].id == self.known[peer] else { return false }
+        return self.world.network.send(load, kind, from: self.place, to: peer)
     }
 
     func send(_ message: Message) {
-        guard let peer = self.ids.firstIndex(of: message.to) else { return }
+        if case .snapshot(let snapshot) = message.body {
+            return self.sendSnapshot(message, snapshot)
+        }
+        self.sendDirectly(message)
+    }
+
+    func sendDirectly(_ message: Message) {
+        guard let peer = self.place(of: message.to) else { return }
         var writer = ByteWriter(capacity: 256)
         message.encode(into: &writer)
         self.send(.agreement(writer.bytes), .control, to: peer)
@@ -80,7 +105,7 @@ extension SimNode {
             self.answerOwnRenewal(session, Instant(nanoseconds: sentAt))
             return
         }
-        guard let peer = self.ids.firstIndex(of: post.to) else { return }
+        guard let peer = self.place(of: post.to) else { return }
         let load: SimLoad =
             switch post {
             case .forward(_, let command): .forward(command)
@@ -101,24 +126,35 @@ extension SimNode {
     }
 
     func receive(_ load: SimLoad, _ kind: SimLinkKind, from peer: Int) {
+        guard let disk = self.known[peer] else {
+            unreachable("a link begins with the word whose disk it is")
+        }
+        self.heard(peer)
         do {
-            try self.take(load, from: peer)
+            try self.take(load, from: peer, disk)
+            if case .agreement = load { self.takeSnapshotIfReady() }
+        } catch NodeMachine.PeerError.noSnapshot {
+            return
+        } catch NodeMachine.PeerError.agreement(.unknownPeer) {
+            // It was a member, or is about to be one.
+            return
         } catch {
             self.world.fail(4, "\(self.name) refuses what n\(peer) says: \(error)")
         }
         self.isTurnPlanned = true
     }
 
-    private func take(_ load: SimLoad, from peer: Int) throws(NodeMachine.PeerError) {
+    private func take(
+        _ load: SimLoad, from peer: Int, _ disk: MemberID
+    ) throws(NodeMachine.PeerError) {
         switch load {
-        case .agreement(let bytes): try self.machine.step(bytes, from: self.ids[peer])
+        case .agreement(let bytes): try self.machine.step(bytes, from: disk)
         case .forward(let command):
-            try self.machine.receiveCommand(command, from: self.ids[peer], at: self.clocks)
+            try self.machine.receiveCommand(command, from: disk, at: self.clocks)
         case .declined: self.machine.commandsMayBeLost()
         case .renew(let renewal):
             self.machine.receiveRenewal(
-                renewal.session, sentAt: renewal.sentAt.nanoseconds, from: self.ids[peer],
-                self.clock)
+                renewal.session, sentAt: renewal.sentAt.nanoseconds, from: disk, self.clock)
             self.hearShares(renewal, of: peer)
         case .renewed(let answer): self.renewed(answer)
         case .bodyWhole(let tag, let body): self.hold(tag, body, peer)
@@ -128,13 +164,20 @@ extension SimNode {
         case .bodyEnd(let number, let tag, let body, let chunks):
             self.end(number, tag, body, chunks, peer)
         case .bodyStored(let tag):
-            let holder = self.holder(of: peer)
+            let holder = Holder(node: "n\(peer)", incarnation: disk)
             self.change(tag) { $0.confirmed(holder) }
-        case .bodyRefused(let tag): self.refused(tag, peer)
+        case .bodyRefused(let tag):
+            self.refused(tag, Holder(node: "n\(peer)", incarnation: disk))
         case .streamRefused: break
         case .fetchBody(let number, let tag): self.serve(number, tag, peer)
         case .fetched(let number, let body): self.fetched(number, body)
         case .fetchFailed(let number): self.fetchFailed(number)
+        case .snapshotOffer(let offer): self.offered(offer, peer)
+        case .snapshotPiece(let id, let number): self.took(id, number, peer)
+        case .snapshotDone(let id, let checkpoint): self.isWhole(id, checkpoint, peer)
+        case .snapshotAnswer(let id, let verdict, let taken):
+            self.snapshotAnswered(id, verdict, taken, peer)
+        case .standing(let refuses, let drains): self.stands(peer, refuses, drains)
         }
     }
 
@@ -162,15 +205,13 @@ extension SimNode {
         _ report: ReportID?
     ) {
         let now = self.clock
-        let peers = self.ids.indices.filter { $0 != self.place }.map { place in
-            BodyPeer(holder: self.holder(of: place), isUp: self.hasBulk[place])
-        }
         let copies = Int(max(1, self.machine.queue.settings.copies))
         var placing = Placing(
             tag: tag,
             placement: BodyPlacement(
                 copies: copies, own: self.holder,
-                candidates: BodyCandidates.order(peers, own: self.holder, stream: tag.sequence)),
+                candidates: BodyCandidates.order(
+                    self.bodyHolders, own: self.holder, stream: tag.sequence)),
             submission: submission, enqueue: enqueue, report: report, body: submission.body,
             chunks: submission.body.contentBytes > 64_000
                 ? UInt32(submission.body.contentBytes / 64_000) : 0, since: now)
@@ -184,14 +225,14 @@ extension SimNode {
     private func carryOut(_ actions: [BodyPlacement.Action], _ tag: Tag) {
         for action in actions {
             switch action {
-            case .stream(let holder, _): self.sendBody(tag, to: self.place(of: holder))
+            case .stream(let holder, _): self.sendBody(tag, to: holder)
             case .abandon, .short: continue
             case .placed(let holders): self.placed(tag, holders)
             }
         }
     }
 
-    private func change(_ tag: Tag, _ body: (inout BodyPlacement) -> [BodyPlacement.Action]) {
+    func change(_ tag: Tag, _ body: (inout BodyPlacement) -> [BodyPlacement.Action]) {
         guard let at = self.placings.firstIndex(where: { $0.tag == tag }) else { return }
         let actions = body(&self.placings[at].placement)
         self.carryOut(actions, tag)
@@ -209,11 +250,14 @@ extension SimNode {
         }
     }
 
-    private func sendBody(_ tag: Tag, to peer: Int) {
+    private func sendBody(_ tag: Tag, to holder: Holder) {
         guard let placing = self.placings.first(where: { $0.tag == tag }) else { return }
+        guard let peer = self.place(of: holder.incarnation) else {
+            return self.refused(tag, holder)
+        }
         guard placing.chunks > 0 else {
             if !self.send(.bodyWhole(tag, placing.body), .bulk, to: peer) {
-                self.refused(tag, peer)
+                self.refused(tag, holder)
             }
             return
         }
@@ -225,8 +269,7 @@ extension SimNode {
             .bodyEnd(number, tag, placing.body, chunks: placing.chunks), .bulk, to: peer)
     }
 
-    private func refused(_ tag: Tag, _ peer: Int) {
-        let holder = self.holder(of: peer)
+    private func refused(_ tag: Tag, _ holder: Holder) {
         self.world.after(0, on: self) {
             self.change(tag) { $0.refused(holder, now: self.clock) }
         }
@@ -248,6 +291,7 @@ extension SimNode {
             case .peer(let peer, let tag):
                 self.world.truth.confirms(tag, by: self)
                 self.send(.bodyStored(tag), .bulk, to: peer)
+            case .copy(let copy): self.copyStored(copy)
             }
         }
     }
@@ -318,51 +362,5 @@ extension SimNode {
             return
         }
         self.confirm(tag, body, peer)
-    }
-
-    // MARK: Fetching.
-
-    /// The body of a message, from the own disk or a holder's; nil: not now.
-    func readBody(_ tag: Tag, _ answer: @escaping (SimBody?) -> Void) {
-        guard let holders = self.machine.queue.holders(of: tag) else { return answer(nil) }
-        if holders.contains(self.holder) {
-            let body = self.disk.body(tag)
-            self.world.check(1, body != nil, "\(self.name) holds \(tag.text) and cannot read it")
-            return answer(body)
-        }
-        self.world.counters[.fetches] += 1
-        self.fetch(tag, holders.map { self.place(of: $0) }, answer)
-    }
-
-    private func fetch(_ tag: Tag, _ of: [Int], _ answer: @escaping (SimBody?) -> Void) {
-        let reachable = of.filter { $0 != self.place && self.hasBulk[$0] }
-        guard let first = reachable.first else { return answer(nil) }
-        self.nextFetch += 1
-        self.fetches.append(
-            Fetch(
-                number: self.nextFetch, tag: tag, from: first, rest: Array(reachable.dropFirst()),
-                answer: answer))
-        if !self.send(.fetchBody(self.nextFetch, tag), .bulk, to: first) {
-            self.fetchFailed(self.nextFetch)
-        }
-    }
-
-    private func serve(_ number: UInt64, _ tag: Tag, _ peer: Int) {
-        if let body = self.disk.body(tag) {
-            self.send(.fetched(number, body), .bulk, to: peer)
-        } else {
-            self.send(.fetchFailed(number), .bulk, to: peer)
-        }
-    }
-
-    private func fetched(_ number: UInt64, _ body: SimBody) {
-        guard let at = self.fetches.firstIndex(where: { $0.number == number }) else { return }
-        self.fetches.remove(at: at).answer(body)
-    }
-
-    func fetchFailed(_ number: UInt64) {
-        guard let at = self.fetches.firstIndex(where: { $0.number == number }) else { return }
-        let fetch = self.fetches.remove(at: at)
-        self.fetch(fetch.tag, fetch.rest, fetch.answer)
     }
 }

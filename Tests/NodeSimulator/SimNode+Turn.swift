@@ -30,7 +30,7 @@ extension SimNode {
         self.propose(tag, action, purpose)
     }
 
-    private func proposeAsLeader(_ command: Command) {
+    func proposeAsLeader(_ command: Command) {
         if self.machine.propose(command, at: self.clocks) != nil { self.isTurnPlanned = true }
     }
 
@@ -78,6 +78,11 @@ extension SimNode {
         while let first = self.stores.first, first.position <= self.disk.durable {
             ticket = first.ticket
             self.stores.removeFirst()
+            if let snapshot = first.installs {
+                var news = News()
+                self.installed(snapshot, &news)
+                if !news.work.isEmpty { self.courierOut.take(news.work) }
+            }
         }
         if let ticket { self.machine.stored(upTo: ticket) }
         self.bodiesDurable()
@@ -103,6 +108,7 @@ extension SimNode {
             self.doDuties()
         }
         self.sendPosts()
+        self.compactLog()
         self.isTurning = false
         if !news.work.isEmpty {
             self.wishForShares(news.work)
@@ -115,10 +121,7 @@ extension SimNode {
     private func carryOut(_ action: Replica.Action, _ news: inout News) {
         switch action {
         case .store(let request):
-            if request.snapshot != nil { self.world.fail(8, "a snapshot that nobody offered") }
-            for entry in request.entries { _ = self.disk.append(.entry(entry)) }
-            if let state = request.hardState { _ = self.disk.append(.hardState(state)) }
-            self.stores.append(Store(ticket: request.ticket, position: self.disk.end))
+            self.store(request)
         case .apply(let entries, let applied):
             for entry in entries { self.apply(entry, &news) }
             self.machine.appliedAll(applied)
@@ -145,6 +148,10 @@ extension SimNode {
         }
         self.world.truth.applied(self, entry, applied?.result)
         if session == .none { self.effects.removeAll(keepingCapacity: true) }
+        switch applied?.entry.command.action {
+        case .replicasLost, .removeNode, .wish: self.planRepairsSoon()
+        case _: break
+        }
         if let applied, let origin = applied.entry.command.origin, origin.session == session,
             let at = self.waiters.firstIndex(where: { $0.number == origin.sequence })
         {
@@ -158,7 +165,7 @@ extension SimNode {
         if session != .none, self.machine.session == .none { self.sessionClosed() }
     }
 
-    private func settle(_ waiter: Waiter, _ result: CommandResult, _ news: inout News) {
+    func settle(_ waiter: Waiter, _ result: CommandResult, _ news: inout News) {
         switch waiter.purpose {
         case .submission(let submission, let tag):
             if case .enqueued = result {
@@ -190,16 +197,20 @@ extension SimNode {
         }
     }
 
+    func handOut(_ delivery: DeliveryID, _ news: inout News) {
+        let at = self.withheld.firstIndex { $0.tag == delivery.message }
+        if let at {
+            self.withheld[at].leases.append(delivery)
+        } else if let work = self.machine.queue.work(delivery) {
+            news.work.append(.delivery(work, self.machine.session))
+        }
+    }
+
     private func actOnEffects(_ news: inout News) {
         for effect in self.effects {
             switch effect {
             case .leased(let delivery, let session) where session == self.machine.session:
-                let at = self.withheld.firstIndex { $0.tag == delivery.message }
-                if let at {
-                    self.withheld[at].leases.append(delivery)
-                } else if let work = self.machine.queue.work(delivery) {
-                    news.work.append(.delivery(work, session))
-                }
+                self.handOut(delivery, &news)
             case .reportLeased(let report, let session) where session == self.machine.session:
                 if let work = self.machine.queue.reportWork(report) {
                     news.work.append(.report(work, session))
@@ -227,7 +238,10 @@ extension SimNode {
         guard self.phase == .starting || self.phase == .ready, self.machine.session == .none,
             !self.isReopening, self.machine.hasLeader
         else { return }
-        guard self.phase == .ready else { return self.openSession(replayed: true) }
+        self.phase == .ready ? self.reopenSession() : self.openSession(replayed: true)
+    }
+
+    func reopenSession() {
         self.isReopening = true
         // The count of boots is synced beside the journal.
         let wait = self.world.draw(1, 20) * SimWorld.millisecond
@@ -248,9 +262,13 @@ extension SimNode {
         self.isTurnPlanned = true
     }
 
-    private func sessionOpened(_ result: CommandResult) {
+    func sessionOpened(_ result: CommandResult) {
         self.isReopening = false
         guard case .sessionOpened = result else {
+            // Removed: it stays without a session.
+            self.isReopening = true
+            let isGone = self.world.truth.queue.isRetired(self.name, self.id)
+            if result == .refused(.notMember), isGone { return }
             self.world.fail(10, "\(self.name)'s session is refused: \(result)")
             return
         }
@@ -258,13 +276,14 @@ extension SimNode {
         self.phase = .ready
     }
 
-    private func sessionClosed() {
+    func sessionClosed() {
         self.world.note("\(self.name)'s session is closed")
         let all = self.waiters
         self.waiters = []
         for waiter in all { self.answer(waiter.purpose, .refused(.sessionClosed)) }
         self.withheld = []
         self.endPlacings()
+        self.endRepairs()
         self.leaseClock.end()
         self.lapseShares()
     }
@@ -274,7 +293,9 @@ extension SimNode {
     func dispatch() {
         guard self.phase == .ready, self.machine.mayLookForWork else { return }
         let clocks = self.clocks
-        let commands = self.machine.nextWork(at: clocks.now, limit: 1000)
+        let commands = self.machine.nextWork(at: clocks.now, limit: 1000) {
+            self.answers($0.node, $0.incarnation)
+        }
         guard !commands.isEmpty else {
             self.sleepUntilDue(clocks.now)
             return
@@ -300,6 +321,9 @@ extension SimNode {
         self.machine.keepSessions(at: self.clocks)
         self.machine.retryCommands()
         self.tickBodies()
+        self.tickFetches()
+        self.keepMembers()
+        self.tickSnapshots()
         self.tickShares()
         self.isTurnPlanned = true
     }
@@ -317,6 +341,8 @@ extension SimNode {
         self.courierOut.tick()
         self.giveUpOverdue()
         self.checkpointIfWanted()
+        self.planRepairsSoon()
+        self.sendStandings()
         let waiting = self.machine.queue.counts.messages > 0
         if self.phase == .ready, waiting, self.waiters.isEmpty, self.machine.isReadyLeader,
             self.machine.queueTime(at: self.clock) - self.machine.queue.time >= .seconds(30)
@@ -353,21 +379,26 @@ extension SimNode {
 
     private func checkpointIfWanted() {
         guard !self.isCheckpointing, self.machine.applied.index > self.checkpointIndex,
-            self.clock - self.checkpointedAt >= self.world.scenario.checkpointInterval,
-            self.world.everybodyHas(self.machine.applied.index)
+            self.clock - self.checkpointedAt >= self.world.scenario.checkpointInterval
         else {
             if !self.isCheckpointing { self.evacuate() }
             return
         }
+        self.makeCheckpoint { _ in }
+    }
+
+    /// Saves the rows changed since the last checkpoint, as they are now.
+    func makeCheckpoint(_ completion: @escaping (Bool) -> Void) {
         self.isCheckpointing = true
         self.machine.beginCheckpoint()
         let checkpoint = SimCheckpoint(
             position: self.machine.applied, meta: [], stamp: self.machine.queue.time,
-            wall: self.wall, rows: self.disk.checkpoint?.rows ?? [:])
-        self.nextSlice(checkpoint)
+            wall: self.wall, configuration: self.machine.configuration,
+            rows: self.disk.checkpoint?.rows ?? [:])
+        self.nextSlice(checkpoint, completion)
     }
 
-    private func nextSlice(_ before: SimCheckpoint) {
+    private func nextSlice(_ before: SimCheckpoint, _ completion: @escaping (Bool) -> Void) {
         var checkpoint = before
         var rows = RowBatch()
         let isLast = self.machine.encodeCheckpoint(rows: 8, bytesMax: 2048, into: &rows)
@@ -377,18 +408,21 @@ extension SimNode {
         if isLast {
             let seal = self.machine.sealCheckpoint()
             checkpoint.meta = seal.meta
+            checkpoint.hash = seal.stateHash
             self.world.truth.check(seal, by: self)
         }
         let wait = self.world.draw(1, 10) * SimWorld.millisecond
         self.world.after(wait, on: self) {
             if self.world.chance(10) {
                 self.giveBackCheckpoint()
+                completion(false)
             } else if isLast {
                 self.disk.save(checkpoint)
                 self.machine.endCheckpoint()
-                self.endCheckpoint(checkpoint.position.index)
+                self.endCheckpoint(checkpoint)
+                completion(true)
             } else {
-                self.nextSlice(checkpoint)
+                self.nextSlice(checkpoint, completion)
             }
         }
     }
@@ -398,9 +432,10 @@ extension SimNode {
         self.isCheckpointing = false
     }
 
-    private func endCheckpoint(_ index: UInt64) {
+    private func endCheckpoint(_ checkpoint: SimCheckpoint) {
         self.world.counters[.checkpoints] += 1
-        self.checkpointIndex = index
+        self.checkpointIndex = checkpoint.position.index
+        self.checkpointMembers = checkpoint.configuration
         self.checkpointedAt = self.clock
         self.isCheckpointing = false
         self.evacuate()

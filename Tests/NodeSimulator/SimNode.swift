@@ -1,7 +1,8 @@
 // SimNode.swift - one node: its disk for ever, and at most one process around a NodeMachine.
 //
 // Like      Sources/Cluster/Node*.swift, function by function: Node, NodeStart, NodeCommit (here
-//           SimNode+Turn), NodePeers, NodeBodies, NodeHolding, NodeWork, NodeUpkeep. Event loop,
+//           SimNode+Turn), NodePeers, NodeBodies, NodeHolding, NodeWork, NodeUpkeep,
+//           NodeRepair, NodeSnapshots, NodeInstall, NodeMembers. Event loop,
 //           Storage and mesh are the world's; the machines are the product's.
 // See       Docs/Simulator.md.
 
@@ -30,6 +31,9 @@ final class SimNode {
     struct Store {
         var ticket: UInt64
         var position: UInt64
+        var since: Instant
+        /// The snapshot that is current with it.
+        var installs: SimSnapshot?
     }
     struct Placing {
         var tag: Tag
@@ -44,6 +48,8 @@ final class SimNode {
     enum Whose {
         case own(Tag)
         case peer(Int, Tag)
+        /// A copy that is made again.
+        case copy(SimCopy)
     }
     struct BodyWait {
         var position: UInt64
@@ -57,17 +63,18 @@ final class SimNode {
     }
     struct Fetch {
         var number: UInt64
-        var tag: Tag
         var from: Int
-        var rest: [Int]
+        var message: Tag
+        var since: Instant
         var answer: (SimBody?) -> Void
     }
 
     unowned let world: SimWorld
     let place: Int
-    let ids: [MemberID]
     let name: NodeName
-    let disk: SimDisk
+    private(set) var disk: SimDisk
+    /// Of the disk: another one after a wipe.
+    private(set) var id: MemberID
     /// Parts in a million by which the clock is too fast.
     let drift: Int64
 
@@ -106,47 +113,60 @@ final class SimNode {
     var nextStream: UInt64 = 0
     var fetches: [Fetch] = []
     var nextFetch: UInt64 = 0
-    /// By place: the links that are up.
+    /// By place: the links that are up, and the disk that was last met there.
     var hasControl: [Bool]
     var hasBulk: [Bool]
+    var known: [MemberID?]
+    /// By place: what peers have said of themselves.
+    var standings: [(refusesBodies: Bool, isDraining: Bool)]
+    var drainingSince: Instant?
+    var care = SimCare()
     var leaseClock = LeaseClock()
     var sharing = SimSharing()
     var isSyncing = false
     var checkpointIndex: UInt64 = 0
     var checkpointedAt = Instant.zero
     var isCheckpointing = false
+    /// The members that the last checkpoint knows; nil: it was made before this start.
+    var checkpointMembers: Configuration?
+    var repairs: SimRepairs
+    var source = SimSource()
+    var sink = SimSink()
     /// New bodies of others are refused.
     var isLowOnDisk = false
     var wake: UInt64 = 0
     let courierOut: SimDelivery
     var dice: Generator
 
-    init(place: Int, ids: [MemberID], world: SimWorld) {
+    init(place: Int, id: MemberID, world: SimWorld) {
+        let count = world.scenario.nodes
         self.place = place
-        self.ids = ids
+        self.id = id
         self.world = world
         self.name = "n\(place)"
         self.disk = SimDisk(segmentRecords: world.scenario.segmentRecords)
         self.drift = world.draw(-40_000, 40_000)
-        self.hasControl = ids.map { _ in false }
-        self.hasBulk = ids.map { _ in false }
+        self.hasControl = [Bool](repeating: false, count: count)
+        self.hasBulk = self.hasControl
+        self.known = [MemberID?](repeating: nil, count: count)
+        self.standings = self.hasBulk.map { _ in (false, false) }
+        self.repairs = SimRepairs(own: Holder(node: self.name, incarnation: id), world.scenario)
         self.dice = Generator(seed: world.dice.next())
         self.machine = NodeMachine(
-            queue: MailQueue(), options: Options(id: ids[place]),
-            start: Start(configuration: Configuration(voters: ids)), known: [],
+            queue: MailQueue(), options: Options(id: id),
+            start: Start(configuration: Configuration(voters: [id])), known: [],
             clock: QueueClock(last: .zero, stopped: .zero, now: .zero), random: 0)
         self.courierOut = SimDelivery()
         self.courierOut.node = self
     }
 
-    var id: MemberID { self.ids[self.place] }
     var holder: Holder { Holder(node: self.name, incarnation: self.id) }
-    func holder(of place: Int) -> Holder {
-        Holder(node: "n\(place)", incarnation: self.ids[place])
+    /// The disk that was last met at a place.
+    func holder(of place: Int) -> Holder? {
+        self.known[place].map { Holder(node: "n\(place)", incarnation: $0) }
     }
-    func place(of holder: Holder) -> Int {
-        self.ids.firstIndex(of: holder.incarnation) ?? self.place
-    }
+    /// Where a disk was last met.
+    func place(of disk: MemberID) -> Int? { self.known.firstIndex { $0 == disk } }
 
     /// CLOCK_BOOTTIME here.
     var clock: Instant {
@@ -209,6 +229,13 @@ final class SimNode {
         }
     }
 
+    /// The disk is empty: whoever starts on it is another member.
+    func wipe(_ id: MemberID) {
+        invariant(!self.isRunning, "a disk is wiped between two processes")
+        self.id = id
+        self.disk = SimDisk(segmentRecords: self.world.scenario.segmentRecords)
+    }
+
     private func reset() {
         self.phase = .starting
         self.isReopening = false
@@ -223,8 +250,18 @@ final class SimNode {
         self.withheld = []
         self.incoming = []
         self.fetches = []
-        self.hasControl = self.ids.map { _ in false }
-        self.hasBulk = self.ids.map { _ in false }
+        for place in self.known.indices {
+            self.hasControl[place] = false
+            self.hasBulk[place] = false
+            self.known[place] = nil
+            self.standings[place] = (false, false)
+        }
+        self.repairs = SimRepairs(own: self.holder, self.world.scenario)
+        self.source = SimSource()
+        self.sink = SimSink()
+        self.checkpointMembers = nil
+        self.drainingSince = nil
+        self.care = SimCare()
         self.leaseClock = LeaseClock()
         self.sharing = SimSharing()
         self.isSyncing = false
@@ -240,21 +277,19 @@ final class SimNode {
         var known: [LogEntry] = []
         let start: Start
         do {
-            if let checkpoint {
-                queue = try MailQueue(restoring: checkpoint.meta)
-                let keys = checkpoint.rows.keys.sorted { $0.lexicographicallyPrecedes($1) }
-                for key in keys { try queue.restore(key: key, row: checkpoint.rows[key] ?? []) }
-                try queue.finishRestoring()
-            }
+            if let checkpoint { queue = try checkpoint.queue() }
             var replay = LogReplay(applied: checkpoint?.position ?? .zero)
             self.disk.forEachRecord { record in
                 switch record {
                 case .entry(let entry): replay.take(entry)
                 case .hardState(let state): replay.take(state)
+                case .base(let position, generation: _): replay.take(base: position)
                 case .body: break
                 }
             }
-            start = try replay.start(configuration: Configuration(voters: self.ids))
+            start = try replay.start(
+                configuration: checkpoint?.configuration
+                    ?? Configuration(voters: self.world.founders))
             for entry in start.entries where entry.kind == .normal && !entry.data.isEmpty {
                 known.append(
                     try LogEntry(index: entry.index, term: entry.term, bytes: entry.data))
@@ -277,6 +312,7 @@ final class SimNode {
         self.checkpointIndex = self.machine.applied.index
         self.checkpointedAt = self.clock
         self.world.truth.compare(self)
+        self.findDamage()
     }
 
     /// The process ends; what was not synced is there or not.
@@ -324,7 +360,7 @@ final class SimNode {
         self.world.note("\(self.name) stands still for \(nanos / SimWorld.millisecond) ms")
         let epoch = self.epoch
         self.world.after(nanos) {
-            guard self.epoch == epoch, self.isPaused else { return }
+            guard self.isRunning, self.epoch == epoch, self.isPaused else { return }
             self.isPaused = false
             if nanos > SimNode.slack { self.isLateUntil = self.world.now + SimNode.cutTime }
             self.world.note("\(self.name) goes on")

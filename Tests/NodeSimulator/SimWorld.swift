@@ -80,6 +80,9 @@ final class SimWorld {
     var stallUntil: [Int64] = []
 
     private(set) var nodes: [SimNode] = []
+    /// The first disks of the first nodes.
+    private(set) var founders: [MemberID] = []
+    private var disksMade: UInt64 = 0
     let truth: Truth
     let network: SimNetwork
     let servers: SimServers
@@ -96,10 +99,11 @@ final class SimWorld {
         self.truth.world = self
         self.network.world = self
         self.servers.world = self
-        let ids = (0..<self.scenario.nodes).map { MemberID(raw: 0x100 + UInt64($0)) }
-        self.stallUntil = ids.map { _ in 0 }
+        self.stallUntil = (0..<self.scenario.nodes).map { _ in 0 }
         for place in 0..<self.scenario.nodes {
-            self.nodes.append(SimNode(place: place, ids: ids, world: self))
+            let id = self.newDisk(of: place)
+            if place < self.scenario.founders { self.founders.append(id) }
+            self.nodes.append(SimNode(place: place, id: id, world: self))
         }
     }
 
@@ -115,8 +119,28 @@ final class SimWorld {
             client.begin()
         }
         self.beginOperator()
+        self.beginWishes()
         self.beginChaos()
         self.watch()
+    }
+
+    // MARK: Disks.
+
+    /// An empty disk's incarnation.
+    func newDisk(of place: Int) -> MemberID {
+        self.disksMade += 1
+        let id = MemberID(raw: self.disksMade << 8 | UInt64(place))
+        return id
+    }
+
+    /// Whose disk it is; nil: it does not exist any more.
+    func node(of disk: MemberID) -> SimNode? { self.nodes.first { $0.id == disk } }
+
+    /// The founding record, which every disk gets with its first links.
+    var record: [FoundingRecord.Member] {
+        self.founders.enumerated().map {
+            FoundingRecord.Member(name: "n\($0.offset)", incarnation: $0.element)
+        }
     }
 
     // MARK: Time.
@@ -133,8 +157,8 @@ final class SimWorld {
     }
 
     func run(until end: Int64, while goesOn: () -> Bool = { true }) {
-        while self.violation == nil, let time = self.heap.first, time <= end, goesOn() {
-            guard let event = self.heap.pop() else { return }
+        while self.violation == nil, let time = self.heap.first, time <= end {
+            guard goesOn(), let event = self.heap.pop() else { return }
             self.now = event.time
             self.hash.add(UInt64(bitPattern: event.time))
             guard let node = event.node else {
@@ -185,6 +209,8 @@ final class SimWorld {
 /// What one seed makes of the world: its size, its rates, its limits. All draws in one place.
 struct SimScenario {
     var nodes = 3
+    /// The first of them found the cluster; the others are workers.
+    var founders = 3
     var copies = 2
     var destinations = 4
     var clients = 4
@@ -203,7 +229,13 @@ struct SimScenario {
     /// Zero: no notices.
     var delayNotice: Duration
     var checkpointInterval: Duration
+    /// Operators drain, promote, demote and remove nodes.
+    var hasWishes = false
     /// Turns come a little after their events, this often.
+    /// Of the log in memory.
+    var log = LogLimits()
+    /// A node that is away for less is waited for.
+    var repairAfter: Duration
     var lazyPermille: Int
     var syncLeast: Int64
     var syncMost: Int64
@@ -216,7 +248,8 @@ struct SimScenario {
         func pick<T>(_ values: [T]) -> T { values[dice.below(values.count)] }
         let ms = SimWorld.millisecond
         self.nodes = pick([3, 3, 3, 3, 4, 5])
-        self.copies = self.nodes / 2 + 1
+        self.founders = max(3, self.nodes - pick([0, 0, 1, 2]))
+        self.copies = self.founders / 2 + 1
         self.pace = pick([100, 300, 1000, 3000]) * ms
         self.credit = pick([2, 5, 20, 100])
         self.connections = pick([1, 3, 10, 50])
@@ -227,12 +260,17 @@ struct SimScenario {
         self.expire = .seconds(pick([20, 60]))
         self.delayNotice = .seconds(pick([0, 0, 3]))
         self.checkpointInterval = .milliseconds(pick([500, 2000, 10_000]))
+        self.repairAfter = .seconds(pick([1, 5, 300]))
+        self.log.tailBytes = pick([0, 2000, 50_000])
+        self.log.keptBytesMax = self.log.tailBytes + pick([1000, 20_000, 500_000])
+        self.log.snapshotBytesMax = self.log.keptBytesMax + pick([5000, 100_000])
         self.lazyPermille = pick([0, 0, 100, 400])
         self.syncLeast = pick([50_000, 500_000, 2_000_000])
         self.syncMost = self.syncLeast * pick([2, 10, 40])
         self.wireLeast = pick([20_000, 200_000, 2_000_000])
         self.wireMost = self.wireLeast * pick([2, 10, 30])
         guard !options.isCalm else { return }
+        self.hasWishes = dice.chance(permille: 300)
         for fault in SimFault.allCases {
             // Some seeds know only few kinds of fault, and those often.
             let isThere = dice.chance(permille: 600)

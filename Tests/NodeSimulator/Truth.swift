@@ -56,7 +56,7 @@ final class Truth {
     /// Messages that are not finished, by their place in `mail`.
     var live: [Int] = []
     var firstResults: [Tag: CommandResult] = [:]
-    var boots: [NodeName: BootNumber] = [:]
+    var boots: [MemberID: BootNumber] = [:]
     var cleared: Set<ReportID> = []
     /// Reports and waivers that have taken effect.
     var handled: Set<Tag> = []
@@ -83,12 +83,6 @@ final class Truth {
     var isEmpty: Bool { self.queue.counts.messages == 0 && self.queue.counts.reportsOwed == 0 }
 
     func hasAll(_ node: SimNode) -> Bool { node.machine.applied.index == self.applied }
-
-    /// The disk's log is the committed one up to here.
-    func matches(_ disk: SimDisk, upTo index: UInt64) -> Bool {
-        guard index > 0, index <= UInt64(self.terms.count) else { return false }
-        return disk.durableTerm(of: index) == self.terms[Int(index) - 1]
-    }
 
     // MARK: The log.
 
@@ -153,17 +147,51 @@ final class Truth {
             "\(node.name) starts from a checkpoint of another log")
     }
 
+    /// A node has taken another's state in place of its own.
+    func installed(_ node: SimNode, _ checkpoint: SimCheckpoint) {
+        let position = checkpoint.position
+        self.world.check(
+            7,
+            position.index <= self.applied
+                && self.terms[Int(position.index) - 1] == position.term,
+            "\(node.name) installs a snapshot of another log")
+        self.world.check(
+            7, node.machine.stateHash() == checkpoint.hash,
+            "\(node.name) has another state than the snapshot of \(position.index)")
+        self.compare(node)
+    }
+
     // MARK: Bodies.
 
     func record(_ tag: Tag) -> Int? { self.places[tag] }
 
-    /// The copies that the state speaks of are on disks (invariants 1, 2).
+    /// The copies that the state speaks of are on disks, but for those that the world has
+    /// destroyed, and that is never all of them (invariants 1, 2).
     func checkCopies(_ tag: Tag, _ when: String) {
         guard let holders = self.queue.holders(of: tag) else { return }
+        var valid = 0
         for holder in holders {
-            let node = self.world.nodes[self.world.nodes[0].place(of: holder)]
-            self.world.check(
-                2, node.disk.hasDurable(tag), "\(node.name) lacks \(tag.text) \(when)")
+            guard let node = self.world.node(of: holder.incarnation),
+                let copy = self.queue.bodyTag(of: tag, on: holder)
+            else { continue }
+            if node.disk.hasDurable(copy) {
+                valid += 1
+            } else {
+                self.world.check(
+                    2, node.disk.damaged.contains(copy),
+                    "\(node.name) lacks \(tag.text) \(when)")
+            }
+        }
+        self.world.check(2, valid > 0, "\(tag.text) has no copy \(when), of \(holders.count)")
+    }
+
+    /// Copies that can be read.
+    func validCopies(of tag: Tag) -> [SimNode] {
+        (self.queue.holders(of: tag) ?? []).compactMap { holder in
+            guard let node = self.world.node(of: holder.incarnation),
+                let copy = self.queue.bodyTag(of: tag, on: holder), node.disk.hasDurable(copy)
+            else { return nil }
+            return node
         }
     }
 
@@ -188,12 +216,7 @@ final class Truth {
 
     /// A disk has lost what was not synced.
     func crashed(_ node: SimNode) {
-        for place in self.live {
-            let tag = self.mail[place].tag
-            guard self.queue.holders(of: tag)?.contains(node.holder) == true else { continue }
-            self.world.check(
-                2, node.disk.hasDurable(tag), "\(node.name) lost \(tag.text) in a crash")
-        }
+        for place in self.live { self.checkCopies(self.mail[place].tag, "after a crash") }
         for (tag, _) in self.givenUp.filter({ $0.node == node.place }) {
             if let place = self.places[tag] { self.excused.insert(self.mail[place].content) }
             self.lostCancels.insert(tag)

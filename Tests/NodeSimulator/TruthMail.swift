@@ -37,6 +37,8 @@ extension Truth {
         guard node.isRunning, session != .none, node.leaseClock.mayBegin(at: node.clock) else {
             return
         }
+        // Who is removed need not know: its leases wait for that (`MailQueue.freeBehind`).
+        if self.queue.isRetired(node.name, node.id) { return }
         self.world.check(
             6, self.queue.isOpen(session),
             "\(node.name)'s leases hold, and its session \(session.raw) is closed")

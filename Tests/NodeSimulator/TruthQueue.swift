@@ -154,10 +154,10 @@ extension Truth {
         switch command.action {
         case .openSession(let open):
             guard result == .sessionOpened(SessionID(raw: index)) else { return }
-            let last = self.boots[open.node] ?? 0
+            let last = self.boots[open.incarnation] ?? 0
             self.world.check(
                 6, open.boot > last, "\(open.node) opens with boot \(open.boot) after \(last)")
-            self.boots[open.node] = open.boot
+            self.boots[open.incarnation] = open.boot
         case .expireSession where result == .done:
             self.world.counters[.expiries] += 1
             for node in self.world.nodes { self.checkLease(of: node) }
@@ -182,8 +182,16 @@ extension Truth {
                 self.world.counters[.lateUncounted] += 1
                 self.excused.insert(self.mail[place].content)
             }
+        case .replicaAdded(let message, _) where result == .done:
+            self.checkCopies(message, "at a copy made again")
+        case .bodyLost(let message):
+            // The world destroys never all copies of what it knows.
+            self.world.check(
+                2, result != .done, "\(message.text) is given up")
+        case .admit where result == .done: self.world.counters[.admissions] += 1
+        case .removeNode where result == .done: self.world.counters[.removals] += 1
         case .admin, .closeSession, .expireSession, .outcome, .release, .grant, .suspend,
-            .clearSuspension, .waiveReport, .expire, .bodyLost, .tick, .settings, .drain,
+            .clearSuspension, .waiveReport, .expire, .tick, .settings, .drain,
             .replicaAdded, .replicasLost, .removeNode, .admit, .wish:
             return
         }

@@ -8,20 +8,12 @@ import Testing
 
 @Suite("Simulated nodes, Docs/Invariants.md 1 to 12")
 struct NodeSimulationTests {
-    /// Seeds with a violation once; what a seed draws changes with the simulator.
-    static let failedOnce: [UInt64] = [
-        8,  // the lease of a report whose body found no R disks was kept for ever
-        61,  // a dot of a lease of the session before the present one was let go
-        69,  // an OpenSession that was in the log twice was answered twice
-        20,  // a node without a share of any destination kept the leases that it got
-        178,  // a lease by a Grant was attempted while the Cancel of its message was under way
-        76,  // a tag that was given up was told to nobody: copies of its body stayed
-    ]
-
-    @Test(arguments: failedOnce)
-    func `a seed that failed once does not fail again`(seed: UInt64) {
+    @Test(arguments: UInt64(1)...5)
+    func `a minute of faults breaks no promise`(seed: UInt64) {
         let result = NodeSimulation.run(seed: seed)
-        #expect(result.violation == nil, "simulate-node --seed \(seed)")
+        #expect(
+            result.violation == nil,
+            "simulate-node --seed \(seed): \(result.violation?.text ?? "")")
     }
 
     @Test(arguments: stride(from: UInt64(10_000), to: 10_020, by: 5).map { $0 })

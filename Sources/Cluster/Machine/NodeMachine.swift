@@ -340,6 +340,14 @@ package struct NodeMachine: ~Copyable {
         return installed
     }
 
+    /// A snapshot that this leader's driver can have sent; it replaces the one before.
+    package mutating func offer(_ snapshot: Snapshot) { self.replica.offer(snapshot) }
+
+    /// A snapshot for `member` has arrived there, or has not.
+    package mutating func reportSnapshot(_ member: MemberID, isInstalled: Bool) {
+        self.replica.reportSnapshot(member, isInstalled: isInstalled)
+    }
+
     private mutating func resumeSession(_ installed: inout Installed, _ held: inout HeldLeases) {
         if self.session != .none {
             if self.queue.isOpen(self.session) {
@@ -439,24 +447,6 @@ package struct NodeMachine: ~Copyable {
     ) {
         guard !self.isSoleVoter else { return self.replica.compact(to: self.applied.index) }
         self.replica.compact(to: checkpoint, within: limits, snapshot: snapshot)
-    }
-}
-
-/// Commands of peers in the log of a leader that are not applied yet. At most as many as the log
-/// may have uncommitted.
-struct CommandsUnderWay {
-    private var term: UInt64 = 0
-    var tags: Set<Tag> = []
-
-    /// What was in the log of another term may have been replaced.
-    mutating func turn(to term: UInt64) {
-        guard term != self.term else { return }
-        self.term = term
-        self.tags.removeAll(keepingCapacity: true)
-    }
-
-    mutating func applied(_ tag: Tag) {
-        if !self.tags.isEmpty { self.tags.remove(tag) }
     }
 }
 

@@ -11,7 +11,7 @@ private let world = "Tests/NodeSimulator/"
 enum NodeBugs {
     static let all =
         Self.bodies + Self.leases + Self.shares + Self.once + Self.debts
-        + Self.checkpoints
+        + Self.checkpoints + Self.copies + Self.snapshots + Self.members
 
     // MARK: Bodies and garbage.
 
@@ -239,5 +239,107 @@ enum NodeBugs {
                 queue + "CheckpointSlices.swift",
                 "if self.messages[slot].isUsed {\n                self.touch(slot)\n            } else",
                 "if self.messages[slot].isUsed {\n            } else")),
+    ]
+
+    // MARK: Copies that are lost and made again.
+
+    private static let copies = [
+        Bug(
+            "copy-unsynced", "a copy that is made again is told before it is synced",
+            Edit(
+                world + "SimNode+Repair.swift",
+                "self.bodyWaits.append(BodyWait(position: position, whose: .copy(copy)))",
+                "_ = position\n        self.copyStored(copy)")),
+        Bug(
+            "wiped-copies-count", "a node that comes back empty keeps its copies",
+            Edit(queue + "Sessions.swift", "if !isSameDisk { self.retire(known) }", "")),
+        Bug(
+            "node-old-incarnation", "an Enqueue counts a copy on a disk that was replaced",
+            Edit(
+                queue + "Replicas.swift",
+                "$0.isMember && $0.name == holder.node && $0.incarnation == holder.incarnation",
+                "$0.isMember && $0.name == holder.node")),
+        Bug(
+            "node-nobody-repairs", "no member takes a missing copy for its own to make",
+            Edit(
+                "Sources/Spool/RepairPlanner.swift", "order.prefix(count).contains(self.own)",
+                "order.prefix(count - 1).contains(self.own)")),
+        Bug(
+            "node-set-forgets", "a copy that is added takes another one's place",
+            Edit(
+                queue + "Replicas.swift", "let after = (before + [holder]).sorted()",
+                "let after = (before.dropLast() + [holder]).sorted()")),
+        Bug(
+            "copy-is-no-garbage-rule", "a body is judged by its message's tag, not by its own",
+            Edit(
+                queue + "Replicas.swift", "return self.tag(of: slot, on: holder) == tag ? slot",
+                "return self.messages[slot].tag == tag ? slot")),
+        Bug(
+            "loss-untold", "a copy that cannot be read is told to nobody",
+            Edit(
+                world + "SimNode+Repair.swift",
+                "if self.phase == .ready { self.tellLosses() }", "self.repairs.lost = []")),
+    ]
+
+    // MARK: Snapshots.
+
+    private static let snapshots = [
+        Bug(
+            "installed-leases-lost", "leases that a snapshot brings are given to nobody",
+            Edit(
+                world + "SimNode+Snapshots.swift",
+                "for lease in found.leases { self.handOut(lease, &news) }", "")),
+        Bug(
+            "installed-results-lost", "results that a snapshot brings are told to nobody",
+            Edit(
+                machine + "NodeMachine.swift", "installed.results.append((number, result))",
+                "_ = result")),
+        Bug(
+            "installed-session-kept", "a session that a snapshot has closed goes on",
+            Edit(
+                machine + "NodeMachine.swift",
+                "installed.closed = self.session\n                self.closed(self.session)",
+                "installed.closed = nil")),
+        Bug(
+            "base-not-written", "a snapshot is current and the journal does not say so",
+            Edit(
+                world + "SimDisk.swift",
+                "let end = self.append(.base(checkpoint.position, generation: next))",
+                "let end = self.append(.hardState(self.hardState))")),
+        Bug(
+            "snapshot-of-rows", "a snapshot has the rows of the checkpoint before",
+            Edit(
+                world + "SimNode+Turn.swift", "checkpoint.rows[Array(key)] = row.map { Array($0) }",
+                "if !isLast { checkpoint.rows[Array(key)] = row.map { Array($0) } }")),
+    ]
+
+    // MARK: Members.
+
+    private static let members = [
+        Bug(
+            "same-name-of-a-wiped-disk", "an empty disk keeps the incarnation of the one before",
+            Edit(
+                world + "SimNode.swift", "        self.id = id\n        self.disk = SimDisk",
+                "        _ = id\n        self.disk = SimDisk")),
+        Bug(
+            "retired-forgotten", "the plan does not know a retired disk that votes still",
+            Edit(
+                machine + "NodeMachineMembers.swift", "where self.configuration.contains(disk)",
+                "where self.configuration.contains(disk) && disk.raw == 0")),
+        Bug(
+            "removed-with-its-copies", "a node leaves before its copies are elsewhere",
+            Edit(
+                world + "SimNode+Members.swift",
+                "guard cost.lost == 0, cost.below == 0 else { return false }", "_ = cost"),
+            Edit(
+                queue + "Replicas.swift",
+                "guard removal.force || self.removal(of: holder).lost == 0 else {",
+                "guard true else {")),
+        Bug(
+            "leader-leaves-at-once", "leases are granted to a node that is drained",
+            Edit(
+                queue + "Sessions.swift",
+                "\n            && !self.nodes[Int(session.node)].draining",
+                "")),
     ]
 }
