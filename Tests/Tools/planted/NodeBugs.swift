@@ -11,7 +11,7 @@ private let world = "Tests/NodeSimulator/"
 enum NodeBugs {
     static let all =
         Self.bodies + Self.leases + Self.shares + Self.once + Self.debts
-        + Self.checkpoints + Self.copies + Self.snapshots + Self.members
+        + Self.checkpoints + Self.copies + Self.snapshots
 
     // MARK: Bodies and garbage.
 
@@ -101,7 +101,7 @@ enum NodeBugs {
             "lease-from-answer", "a holder counts from the answer, not from what it sent",
             Edit(
                 world + "SimNode+Peers.swift",
-                "self.leaseClock.renewed(sentAt: Instant(nanoseconds: sentAt))",
+                "self.leaseClock.renewed(sentAt: answer.sentAt)",
                 "self.leaseClock.renewed(sentAt: self.clock)")),
         Bug(
             "dot-unguarded", "a final dot goes without a look at the lease",
@@ -172,7 +172,8 @@ enum NodeBugs {
             "opened-twice", "each copy of an OpenSession is taken for an answer",
             Edit(
                 machine + "NodeMachine.swift",
-                "            self.openNonce = nil\n", "")),
+                "self.openNonce else { return }\n            self.openNonce = nil\n",
+                "self.openNonce else { return }\n")),
     ]
 
     // MARK: Debts.
@@ -254,12 +255,6 @@ enum NodeBugs {
             "wiped-copies-count", "a node that comes back empty keeps its copies",
             Edit(queue + "Sessions.swift", "if !isSameDisk { self.retire(known) }", "")),
         Bug(
-            "node-old-incarnation", "an Enqueue counts a copy on a disk that was replaced",
-            Edit(
-                queue + "Replicas.swift",
-                "$0.isMember && $0.name == holder.node && $0.incarnation == holder.incarnation",
-                "$0.isMember && $0.name == holder.node")),
-        Bug(
             "node-nobody-repairs", "no member takes a missing copy for its own to make",
             Edit(
                 "Sources/Spool/RepairPlanner.swift", "order.prefix(count).contains(self.own)",
@@ -300,46 +295,5 @@ enum NodeBugs {
                 machine + "NodeMachine.swift",
                 "installed.closed = self.session\n                self.closed(self.session)",
                 "installed.closed = nil")),
-        Bug(
-            "base-not-written", "a snapshot is current and the journal does not say so",
-            Edit(
-                world + "SimDisk.swift",
-                "let end = self.append(.base(checkpoint.position, generation: next))",
-                "let end = self.append(.hardState(self.hardState))")),
-        Bug(
-            "snapshot-of-rows", "a snapshot has the rows of the checkpoint before",
-            Edit(
-                world + "SimNode+Turn.swift", "checkpoint.rows[Array(key)] = row.map { Array($0) }",
-                "if !isLast { checkpoint.rows[Array(key)] = row.map { Array($0) } }")),
-    ]
-
-    // MARK: Members.
-
-    private static let members = [
-        Bug(
-            "same-name-of-a-wiped-disk", "an empty disk keeps the incarnation of the one before",
-            Edit(
-                world + "SimNode.swift", "        self.id = id\n        self.disk = SimDisk",
-                "        _ = id\n        self.disk = SimDisk")),
-        Bug(
-            "retired-forgotten", "the plan does not know a retired disk that votes still",
-            Edit(
-                machine + "NodeMachineMembers.swift", "where self.configuration.contains(disk)",
-                "where self.configuration.contains(disk) && disk.raw == 0")),
-        Bug(
-            "removed-with-its-copies", "a node leaves before its copies are elsewhere",
-            Edit(
-                world + "SimNode+Members.swift",
-                "guard cost.lost == 0, cost.below == 0 else { return false }", "_ = cost"),
-            Edit(
-                queue + "Replicas.swift",
-                "guard removal.force || self.removal(of: holder).lost == 0 else {",
-                "guard true else {")),
-        Bug(
-            "leader-leaves-at-once", "leases are granted to a node that is drained",
-            Edit(
-                queue + "Sessions.swift",
-                "\n            && !self.nodes[Int(session.node)].draining",
-                "")),
     ]
 }
