@@ -11,7 +11,7 @@ private let world = "Tests/NodeSimulator/"
 enum NodeBugs {
     static let all =
         Self.bodies + Self.leases + Self.shares + Self.once + Self.debts
-        + Self.checkpoints + Self.copies + Self.snapshots
+        + Self.checkpoints + Self.copies + Self.snapshots + Self.members
 
     // MARK: Bodies and garbage.
 
@@ -295,5 +295,15 @@ enum NodeBugs {
                 machine + "NodeMachine.swift",
                 "installed.closed = self.session\n                self.closed(self.session)",
                 "installed.closed = nil")),
+    ]
+
+    // MARK: Members.
+
+    private static let members = [
+        Bug(
+            "same-name-of-a-wiped-disk", "an empty disk keeps the incarnation of the one before",
+            Edit(
+                world + "SimNode.swift", "        self.id = id\n        self.disk = SimDisk",
+                "        _ = id\n        self.disk = SimDisk"))
     ]
 }
