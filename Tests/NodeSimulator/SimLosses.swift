@@ -12,7 +12,9 @@ import Spool
 extension SimWorld {
     /// One copy on this disk can be read no more.
     func rot(_ node: SimNode) {
-        let leaving = self.truth.queue.leavingHolders
+        let leaving =
+            self.truth.queue.leavingHolders
+            + self.nodes.filter { self.askedToLeave.contains($0.name) }.map(\.holder)
         let able = self.truth.live.map { self.truth.mail[$0].tag }.filter { tag in
             let valid = self.truth.validCopies(of: tag)
             return valid.contains { $0 === node }
@@ -56,7 +58,7 @@ extension SimWorld {
         return !self.nodes.contains { $0.disk.hasChange(behind: self.truth.applied) }
     }
 
-    private func keepsCopies(without node: SimNode) -> Bool {
+    func keepsCopies(without node: SimNode) -> Bool {
         // Of an Enqueue that is under way one holder at least is left, or it is refused.
         let members = self.truth.queue.members
         let gone = members.count { $0 == node.holder || self.node(of: $0.incarnation) == nil }

@@ -45,21 +45,30 @@ extension SimWorld {
         }
     }
 
-    /// As `Node.judge(removalOf:)`: not what would cost the quorum.
+    /// As `Node.judge(removalOf:)`: not what would cost the quorum. And not who has the last copy
+    /// that can be read: what rots unseen elsewhere the node cannot know.
     private func leave(_ target: SimNode, _ asker: SimNode) {
         let views = self.truth.queue.memberViews
         guard self.truth.queue.members.count > self.scenario.copies,
             !views.contains(where: { $0.wish.isLeaving || $0.wish == .removed }),
-            asker.allows(removalOf: target.id)
+            asker.allows(removalOf: target.id), self.keepsCopies(without: target)
         else { return }
+        self.askedToLeave.append(target.name)
         self.note("\(target.name) is to leave")
         asker.propose(.wish(node: target.name, .leaving), .nothing)
     }
 
+    /// A disk that was removed, or was admitted when its name was to be removed and went with it:
+    /// the node says so, and asks for an empty one.
+    private func isRemoved(_ node: SimNode) -> Bool {
+        if self.truth.queue.isRetired(node.name, node.id) { return true }
+        guard let view = self.view(of: node), view.wish == .removed else { return false }
+        return view.disks.contains { $0.incarnation == node.id }
+    }
+
     /// Who was removed is stopped, and its disk is emptied.
     private func bringBack() {
-        for node in self.nodes
-        where self.truth.queue.isRetired(node.name, node.id) && self.mayDestroy(node) {
+        for node in self.nodes where self.isRemoved(node) && self.mayDestroy(node) {
             self.note("\(node.name) was removed, and begins anew")
             node.end(isPower: false)
             node.wipe(self.newDisk(of: node.place))

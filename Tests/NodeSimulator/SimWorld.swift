@@ -73,6 +73,8 @@ final class SimWorld {
     var hash = StableHash()
     var trace: SimTrace?
     var counters = NodeCounters()
+    /// Nodes that were ever asked to leave: their copies may go with them.
+    var askedToLeave: [NodeName] = []
     private(set) var violation: NodeViolation?
     /// No faults any more.
     var isHealing = false
