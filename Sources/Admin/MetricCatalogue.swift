@@ -95,7 +95,7 @@ package enum MetricCatalogue {
         entry(
             "peer_errors_total", .counter,
             "Messages of other nodes that were dropped: what a peer must not say.",
-            labels: "cause: malformed, agreement, not_yours, no_snapshot",
+            labels: "cause: malformed, agreement, not_yours, no_snapshot, shares",
             alert: "any increase: versions that do not fit, or a fault of ours"),
         entry(
             "founding_refusals_total", .counter,

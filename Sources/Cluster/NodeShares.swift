@@ -188,7 +188,7 @@ extension Node {
 
     private func planShares(_ now: Instant) {
         // Not by the limit of the leader before: its settings are about to be replaced.
-        guard self.machine.queue.settings == self.clusterSettings else { return }
+        guard self.newSettings == nil else { return }
         guard now >= self.sharing.plansFrom else { return }
         let limit = self.clusterSettings.connectionsPerDestination
         let needs = self.machine.queue.leaseCounts(

@@ -87,6 +87,16 @@ struct NewMemberTests {
         try await rig.kill(0)
         _ = try await rig.accepted(1, "after\r\n")
         for tag in [first, second] { _ = try await rig.members[2].running.view.body(tag) }
+        // R is another than in the file of whoever leads now; connections are dealt all the same.
+        try await rig.wait {
+            for place in [1, 2] {
+                let deals = try await rig.on(place) {
+                    $0.machine.isReadyLeader && $0.sharing.plansFrom > .zero
+                }
+                if deals { return true }
+            }
+            return false
+        }
         try await rig.end()
     }
 
