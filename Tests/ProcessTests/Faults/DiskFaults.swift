@@ -74,7 +74,7 @@ extension FaultStory {
         let place = try self.choose(leads: self.draw(below: 2) == 0)
         let node = self.fleet.nodes[place]
         let folder = try Folder()
-        // Behind what a start syncs in segments that are in use, but for what it catches up.
+        // Behind what a start syncs in segments that are in use; what it catches up may reach it.
         let fault = DiskFault(
             call: .sync, at: 100 + self.draw(below: 100), path: ".seg", code: EIO, isOnce: true)
         let usual = node.settings.environment
@@ -82,9 +82,8 @@ extension FaultStory {
         #expect(try node.stop(seconds: 30).status == 0)
         node.settings.environment = fault.environment(library)
         defer { node.settings.environment = usual }
-        try node.start()
+        let process = try node.launch()
         self.step("armed")
-        guard let process = node.process else { throw Failure("it does not run") }
         let ended = try process.wait(seconds: Self.patience)
         #expect(ended.status == 70, "\(ended.errorText.suffix(2000))")
         self.step("ended")

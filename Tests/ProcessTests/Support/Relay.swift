@@ -121,13 +121,20 @@ final class Relay: @unchecked Sendable {  // used by one thread at a time
         try self.folder.write("posthouse.toml", self.settings.text(folder: self.folder.path))
     }
 
-    /// Starts the process and waits until it says `ready`.
-    func start() throws {
+    /// Starts the process, which may end before it is ready.
+    @discardableResult
+    func launch() throws -> ChildProcess {
         try self.writeSettings()
         let call = try self.call(["serve", "--config", self.configuration])
         let process = try ChildProcess(
             call.program, call.arguments, environment: self.settings.environment)
         self.process = process
+        return process
+    }
+
+    /// Starts the process and waits until it says `ready`.
+    func start() throws {
+        let process = try self.launch()
         let lines = process.state.wait(seconds: Self.startSeconds) { state -> [Substring]? in
             let lines = state.errorText.split(separator: "\n")
             return lines.contains("ready") || state.status != nil ? lines : nil
