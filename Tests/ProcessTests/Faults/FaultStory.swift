@@ -166,6 +166,7 @@ final class FaultStory {
         try self.befall(fault)
         self.step("mended")
         try self.fleet.waitUntilHealthy()
+        try self.fleet.waitUntilReady()
         self.step("healthy")
         try self.expectMail("after")
         if fault.isUnnoticed && self.seen == nil { self.expectUnnoticed(fault) }

@@ -10,6 +10,8 @@ final class Connection: @unchecked Sendable {  // used by one thread at a time
     private var pendingStart = 0
     /// How long a read or write may wait.
     var seconds = 20.0
+    /// How the stream ended.
+    private(set) var hangUp = "the server hung up"
 
     init(adopting descriptor: Int32) {
         self.descriptor = descriptor
@@ -145,7 +147,10 @@ final class Connection: @unchecked Sendable {  // used by one thread at a time
         try self.wait(POLLIN, deadline)
         var chunk = [UInt8](repeating: 0, count: Self.bytesMax)
         let count = recv(self.descriptor, &chunk, chunk.count, 0)
-        if count <= 0 { return false }
+        if count <= 0 {
+            self.hangUp = count == 0 ? "the server hung up" : "the server hung up: errno \(errno)"
+            return false
+        }
         self.pending.append(contentsOf: chunk[..<count])
         return true
     }

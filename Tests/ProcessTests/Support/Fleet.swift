@@ -202,6 +202,14 @@ final class Fleet: @unchecked Sendable {
         guard isHealthy else { throw Failure("the cluster is not healthy: \(self.story)") }
     }
 
+    /// All nodes take mail: one whose session has expired is healthy before it has a new one.
+    func waitUntilReady() throws {
+        let areReady = eventually(within: Self.patience) {
+            self.nodes.allSatisfy { (try? $0.get("/readyz").status) == 200 }
+        }
+        guard areReady else { throw Failure("a node takes no mail: \(self.story)") }
+    }
+
     /// The others have heard how far this node's log goes, as it says once a second.
     func waitUntilKnown(_ place: Int) throws {
         let own = Self.applied(self.nodes[place].settings.name, in: try self.nodes[place].cluster())

@@ -18,7 +18,7 @@ final class MailClient {
     let banner: Reply
     private(set) var greeting = Reply(code: 0, lines: [])
 
-    /// Connects, and says EHLO unless `greets` is false.
+    /// Connects, and says EHLO unless `greets` is false or the banner is none.
     init(
         port: Int, greets: Bool = true, address: String = "127.0.0.1", space: NetworkSpace? = nil,
         seconds: Double = 20
@@ -27,13 +27,15 @@ final class MailClient {
             port: port, address: address, space: space, seconds: seconds)
         self.connection.seconds = seconds
         self.banner = try Self.reply(on: self.connection)
-        if greets { self.greeting = try self.command("EHLO client.example") }
+        if greets, self.banner.code == 220 {
+            self.greeting = try self.command("EHLO client.example")
+        }
     }
 
     static func reply(on connection: Connection) throws -> Reply {
         var lines: [String] = []
         while true {
-            guard let line = try connection.line() else { throw Failure("the server hung up") }
+            guard let line = try connection.line() else { throw Failure(connection.hangUp) }
             lines.append(line)
             guard let code = Int(line.prefix(3)) else { throw Failure("not a reply: \(line)") }
             if line.utf8.count == 3 || line.utf8.dropFirst(3).first != UInt8(ascii: "-") {
