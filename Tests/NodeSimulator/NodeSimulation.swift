@@ -12,10 +12,14 @@ package struct NodeRunOptions: Sendable, Equatable {
     package var seconds: Int
     /// Without faults, for measuring and for tests.
     package var isCalm: Bool
+    /// So many nodes, three of which vote, each with the same load; then there are no faults, and
+    /// what is sent is counted.
+    package var scale: Int?
 
-    package init(seconds: Int = 60, isCalm: Bool = false) {
+    package init(seconds: Int = 60, isCalm: Bool = false, scale: Int? = nil) {
         self.seconds = seconds
-        self.isCalm = isCalm
+        self.isCalm = isCalm || scale != nil
+        self.scale = scale
     }
 }
 
@@ -39,9 +43,12 @@ package struct NodeRunResult: Sendable {
     package var hash: UInt64
     /// The newest lines; empty unless a trace was asked for.
     package var trace: [String]
+    package var traffic: NodeTraffic
 }
 
 package enum NodeSimulation {
+    private static let settling = 10 * SimWorld.second
+
     package static func run(
         seed: UInt64, options: NodeRunOptions = NodeRunOptions(), traceLines: Int = 0,
         sink: (@Sendable (String) -> Void)? = nil
@@ -51,12 +58,18 @@ package enum NodeSimulation {
             world.trace = SimTrace(limit: max(1, traceLines), sink: sink)
         }
         world.begin()
-        world.run(until: Int64(options.seconds) * SimWorld.second)
+        if options.scale != nil {
+            // What a beginning costs is nobody's message.
+            world.run(until: Self.settling)
+            world.beginCounting()
+        }
+        world.run(until: world.now + Int64(options.seconds) * SimWorld.second)
+        world.endCounting()
         if world.violation == nil { world.heal() }
         world.counters.simulatedNanos = world.now
         return NodeRunResult(
             seed: seed, violation: world.violation, counters: world.counters,
-            hash: world.hash.value, trace: world.trace?.lines ?? [])
+            hash: world.hash.value, trace: world.trace?.lines ?? [], traffic: world.traffic)
     }
 }
 

@@ -60,12 +60,14 @@ private final class SimLink {
 final class SimNetwork {
     unowned var world: SimWorld!
     private let count: Int
+    var traffic: [NodeTraffic.Line]
     private var links: [SimLink] = []
     /// By from * count + to: nothing gets through until then.
     private var blockedUntil: [Int64]
 
     init(nodes: Int) {
         self.count = nodes
+        self.traffic = [NodeTraffic.Line](repeating: NodeTraffic.Line(), count: nodes)
         self.blockedUntil = [Int64](repeating: 0, count: nodes * nodes)
         for a in 0..<nodes {
             for b in a + 1..<max(a + 1, nodes) {
@@ -144,6 +146,7 @@ final class SimNetwork {
         let link = self.link(from, to, kind)
         guard link.seen[from < to ? 0 : 1] else { return false }
         guard link.isUp else { return true }
+        self.count(load, from: from, to: to)
         let side = from < to ? 1 : 0
         let generation = link.generation
         let node = self.world.nodes[to]
@@ -160,6 +163,17 @@ final class SimNetwork {
             }
         }
         return true
+    }
+
+    private func count(_ load: SimLoad, from: Int, to: Int) {
+        guard self.world.options.scale != nil else { return }
+        self.traffic[from].frames += 1
+        self.traffic[to].received += 1
+        if load.isBody {
+            self.traffic[from].bodyBytes += load.bytes
+        } else {
+            self.traffic[from].otherBytes += load.bytes
+        }
     }
 
     // MARK: Faults.

@@ -165,14 +165,15 @@ final class SimClient {
 
     private func compose() {
         var recipients: [Recipient] = []
-        let count = self.world.chance(700) ? 1 : 1 + self.world.dice.below(4)
+        let isPlain = self.world.options.scale != nil
+        let count = isPlain || self.world.chance(700) ? 1 : 1 + self.world.dice.below(4)
         let content = self.world.truth.nextContent()
         for place in 0..<count {
             let destination = self.world.dice.below(self.world.scenario.destinations)
             recipients.append(Recipient(address: "r\(place)@d\(destination)"))
         }
         let sender = self.world.chance(100) ? "" : "c\(self.number)@d\(self.number % 4)"
-        let bytes: UInt64 = self.world.chance(200) ? 200_000 : 3000
+        let bytes: UInt64 = isPlain ? 4096 : self.world.chance(200) ? 200_000 : 3000
         self.tries = 0
         self.current = SimSubmission(
             content: content, envelope: Envelope(sender: sender, recipients: recipients),

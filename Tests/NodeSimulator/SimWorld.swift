@@ -73,6 +73,7 @@ final class SimWorld {
     var hash = StableHash()
     var trace: SimTrace?
     var counters = NodeCounters()
+    var traffic = NodeTraffic()
     /// Nodes that were ever asked to leave: their copies may go with them.
     var askedToLeave: [NodeName] = []
     private(set) var violation: NodeViolation?
@@ -271,6 +272,7 @@ struct SimScenario {
         self.syncMost = self.syncLeast * pick([2, 10, 40])
         self.wireLeast = pick([20_000, 200_000, 2_000_000])
         self.wireMost = self.wireLeast * pick([2, 10, 30])
+        if let scale = options.scale { self.becomeLarge(scale) }
         guard !options.isCalm else { return }
         self.hasWishes = dice.chance(permille: 300)
         for fault in SimFault.allCases {

@@ -20,7 +20,9 @@ import time
 from systems import SESSIONS, Posthouse, free_port, source
 
 NAMES = ("a", "b", "c")
-ALL_NAMES = NAMES + ("d", "e")
+ALL_NAMES = NAMES + ("d", "e", "f", "g", "h", "i")
+# Nodes and how many of them vote: the others are workers.
+SCALES = ((3, 3), (5, 5), (5, 3), (7, 3), (9, 3))
 # Each node's clients send another part of it.
 TEXT = "/usr/share/common-licenses/GPL-3"
 TEXT_BYTES = 10_240
@@ -31,7 +33,7 @@ class Cluster:
 
     name = "cluster"
 
-    def __init__(self, binary, base, sink_port=None, names=NAMES):
+    def __init__(self, binary, base, sink_port=None, names=NAMES, voters=None):
         self.folder = tempfile.mkdtemp(prefix="cluster-", dir=base)
         authority = f"{self.folder}/ca"
         commands = [["init", authority]]
@@ -39,7 +41,8 @@ class Cluster:
         for words in commands:
             subprocess.run([binary, "ca", *words], check=True, capture_output=True)
         self.peer_ports = [free_port() for _ in names]
-        seeds = ", ".join(f'"{n}@127.0.0.1:{p}"' for n, p in zip(names, self.peer_ports))
+        places = [f'"{n}@127.0.0.1:{p}"' for n, p in zip(names, self.peer_ports)]
+        seeds = ", ".join(places[:voters])
         self.nodes = []
         for name, port in zip(names, self.peer_ports):
             table = (f'[cluster]\nname = "bench"\nlisten = "127.0.0.1:{port}"\nseeds = [{seeds}]\n'
@@ -58,10 +61,13 @@ class Cluster:
 
     def wait_until_healthy(self, seconds=120):
         end = time.monotonic() + seconds
-        while any(node.status()["status"] != "healthy" for node in self.nodes):
+        while any(not self.is_whole(node.status()) for node in self.nodes):
             if time.monotonic() > end:
                 raise RuntimeError("the cluster does not get healthy")
             time.sleep(0.05)
+
+    def is_whole(self, status):
+        return status["status"] == "healthy" and len(status["nodes"]) == len(self.nodes)
 
     def leader(self):
         while True:
@@ -317,9 +323,9 @@ def follower_lag(bench):
 
 
 def scale(bench):
-    """The same load on three and on five nodes: what it costs, and what goes between them."""
-    for count in (3, 5):
-        cluster = bench.cluster(names=ALL_NAMES[:count])
+    """The same load on three to nine nodes: what it costs, and what goes between them."""
+    for count, voters in SCALES:
+        cluster = bench.cluster(names=ALL_NAMES[:count], voters=voters)
         cluster.start()
         cluster.source(SESSIONS, True)
         leader, messages = cluster.leader(), bench.counts("cluster", 4000)
@@ -328,9 +334,10 @@ def scale(bench):
         cluster.source(messages, True)
         cpus = {node.node: (node.cpu() - before) / messages
                 for node, before in zip(cluster.nodes, cpus)}
-        bench.note(SCALE, f"{count}: leader cpu", cpus.pop(leader.node))
-        bench.note(SCALE, f"{count}: other cpu", statistics.mean(cpus.values()))
-        bench.note(SCALE, f"{count}: bytes",
+        name = f"{count} nodes, {voters} voters"
+        bench.note(SCALE, f"{name}: leader cpu", cpus.pop(leader.node))
+        bench.note(SCALE, f"{name}: other cpu", statistics.mean(cpus.values()))
+        bench.note(SCALE, f"{name}: bytes",
                    (cluster.peer_bytes() - bytes_before) / messages / count)
         bench.end(cluster)
 
@@ -381,7 +388,7 @@ SETTLING_SECONDS = 12
 PROBE = "Subject: probe\n\nprobe\n"
 TRAFFIC = "10 KB of text: between the nodes"
 LAG = "follower lag"
-SCALE = "from three to five nodes"
+SCALE = "from three to nine nodes"
 QUEUE = "leader killed, much queued: first lease of the next"
 
 WORK = (
@@ -454,9 +461,8 @@ def table(results, options):
             f"{count / total:.1%} within {bound * 1000:g} ms"
             for bound, count in sorted(lag.items()) if 0.0025 <= bound <= 0.1))
     costs = {name: values[0] for name, values in results.get(SCALE, {}).items()}
-    for count in (3, 5):
-        if costs:
-            print(f"{count} nodes: CPU of a message on the leader "
-                  f"{costs[f'{count}: leader cpu'] * 1e6:.0f} us, on another node "
-                  f"{costs[f'{count}: other cpu'] * 1e6:.0f} us, "
-                  f"{costs[f'{count}: bytes']:.0f} bytes sent a node")
+    for count, voters in SCALES if costs else ():
+        name = f"{count} nodes, {voters} voters"
+        print(f"{name}: CPU of a message on the leader {costs[f'{name}: leader cpu'] * 1e6:.0f} us, "
+              f"on another node {costs[f'{name}: other cpu'] * 1e6:.0f} us, "
+              f"{costs[f'{name}: bytes']:.0f} bytes sent a node")

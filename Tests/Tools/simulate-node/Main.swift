@@ -3,6 +3,7 @@
 // Usage     simulate-node --seed S [--trace] [--seconds N] [--calm]
 //           simulate-node --seeds A..B [--jobs N] [--seconds N] [--keep-going]
 //           simulate-node --hash A..B [--seconds N]
+//           simulate-node --scale N,N... [--seconds N]
 // Gives     exit code 0, or 1 after a violation, with the seed and the end of its trace.
 // See       Docs/Simulator.md.
 
@@ -10,13 +11,15 @@ import Foundation
 import NodeSimulator
 
 struct Arguments {
-    enum Mode { case seed(UInt64), sweep, child, hash }
+    enum Mode { case seed(UInt64), sweep, child, hash, scale }
 
     var mode = Mode.sweep
     var seeds: ClosedRange<UInt64> = 1...1
     var stride: UInt64 = 1
     var jobs = 1
     var run = NodeRunOptions()
+    /// Nodes.
+    var scales: [Int] = []
     var traces = false
     var keepsGoing = false
     /// Where a child tells how far it is.
@@ -26,6 +29,7 @@ struct Arguments {
         simulate-node --seed S [--trace] [--seconds N] [--calm]
         simulate-node --seeds A..B [--jobs N] [--seconds N] [--calm] [--keep-going]
         simulate-node --hash A..B [--seconds N] [--calm]
+        simulate-node --scale N,N... [--seconds N]
         """
 
     init?(_ words: [String]) {
@@ -47,6 +51,11 @@ struct Arguments {
                 else { return nil }
                 self.seeds = low...high
                 self.mode = word == "--seeds" ? .sweep : word == "--child" ? .child : .hash
+                hasMode = true
+            case "--scale":
+                self.scales = (rest.popFirst() ?? "").split(separator: ",").compactMap { Int($0) }
+                guard !self.scales.isEmpty, self.scales.allSatisfy({ $0 >= 3 }) else { return nil }
+                self.mode = .scale
                 hasMode = true
             case "--log": self.log = rest.popFirst() ?? ""
             case "--jobs", "--seconds", "--stride":
@@ -92,6 +101,7 @@ enum Main {
                 let result = NodeSimulation.run(seed: seed, options: arguments.run)
                 print(seed, String(result.hash, radix: 16))
             }
+        case .scale: exit(Scale.run(arguments))
         }
     }
 
