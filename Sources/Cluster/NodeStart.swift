@@ -236,6 +236,7 @@ extension RunningNode {
         self.node.onLoop {
             $0.use(ClusterSettings(settings))
             $0.useQuota(settings.relay)
+            $0.mesh?.reloadCertificates()
         }
         self.view.use(RouteTable(settings))
         self.node.shared.connectionsPerDestination.store(

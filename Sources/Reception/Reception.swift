@@ -257,10 +257,10 @@ package final class Reception: Sendable {
 
     static func report(_ event: CertificateStore.Event, _ log: Logger) {
         switch event {
-        case .reloaded(let certificates):
+        case .reloaded(let context):
             log.notice(
                 "certificates reloaded",
-                metadata: ["names": "\(certificates.first?.names ?? [])"])
+                metadata: ["names": "\(context.certificates.first?.names ?? [])"])
         case .rejected(let error):
             log.error(
                 "certificates not reloaded, the old ones stay",

@@ -122,6 +122,8 @@ final class PeerNode: PeerEvents, @unchecked Sendable {
     let diary = Watched(PeerDiary())
     private(set) var mesh: PeerMesh?
     private(set) var port = 0
+    /// Of the last start.
+    private(set) var identity = CertificateFiles(certificate: "", key: "")
     /// Called on the loop before a message is noted.
     var onMessage: ((PeerMesh, PeerMessage) -> Void)?
 
@@ -143,6 +145,7 @@ final class PeerNode: PeerEvents, @unchecked Sendable {
         limits: PeerLimits = PeerLimits()
     ) async throws {
         let identity = try files.issue(hello.node)
+        self.identity = identity
         var settings = Settings.Cluster()
         settings.listen = Endpoint(host: "127.0.0.1", port: port)
         settings.seeds = seeds.map {
@@ -236,6 +239,9 @@ final class RawPeer: ChannelInboundHandler, @unchecked Sendable {
     let diary = Watched(Diary())
     private var decoder = PeerFrameDecoder()
     private var channel: (any Channel)?
+    private var tls: TLSConnection?
+    /// The other end's certificate.
+    var shown: CertificateInfo? { self.tls?.peerCertificate }
 
     /// - Parameters:
     ///   - identity: nil: none is shown.
@@ -251,6 +257,7 @@ final class RawPeer: ChannelInboundHandler, @unchecked Sendable {
             toHost: "127.0.0.1", port: port, timeout: .seconds(5), on: loop,
             initializer: { channel in
                 let tls = try context.makeConnection(serverName: nil, matching: [node])
+                peer.tls = tls
                 try channel.pipeline.syncOperations.addHandlers([
                     TLSHandler(tls, handshakeTimeout: .seconds(10)), peer,
                 ])

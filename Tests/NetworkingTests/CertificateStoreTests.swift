@@ -28,11 +28,11 @@ struct CertificateStoreTests {
         #expect(store.reload() == nil, "the same fault is said once")
 
         _ = try files.issue(authority, "mx", hosts: ["two.example"])
-        guard case .reloaded(let certificates)? = store.reload() else {
+        guard case .reloaded(let fresh)? = store.reload() else {
             Issue.record("new files are not taken")
             return
         }
-        #expect(certificates.map(\.names) == [["two.example"]])
+        #expect(fresh.certificates.map(\.names) == [["two.example"]])
         #expect(store.current !== first)
         #expect(store.current.certificates.map(\.names) == [["two.example"]])
     }

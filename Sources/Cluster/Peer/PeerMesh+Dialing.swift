@@ -108,9 +108,11 @@ extension PeerMesh {
         }
         // The link asks for what it can take.
         try channel.syncOptions?.setOption(ChannelOptions.autoRead, value: false)
+        let certificates = self.certificates.current
         let tls =
-            try dialed.map { try self.client.makeConnection(serverName: nil, matching: [$0.0]) }
-            ?? self.server.makeConnection()
+            try dialed.map {
+                try certificates.client.makeConnection(serverName: nil, matching: [$0.0])
+            } ?? certificates.server.makeConnection()
         let link = PeerLink(self, tls, dialed: dialed)
         let patience = self.limits.tick.scaled(
             permille: Int64(self.limits.greetingTicks) * 1000)

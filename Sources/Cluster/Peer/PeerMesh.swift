@@ -75,8 +75,7 @@ package final class PeerMesh {
     let logger: Logger
     let settings: Settings.Cluster
     let name: NodeName
-    let server: TLSServerContext
-    let client: TLSClientContext
+    let certificates: WatchedFiles<PeerCertificates>
     private let hello: () -> Hello
     weak var events: (any PeerEvents)?  // existential: the node owns the mesh
     /// Of this start.
@@ -111,19 +110,7 @@ package final class PeerMesh {
         self.name = node
         self.hello = hello
         self.events = events
-        let identity = CertificateFiles(certificate: settings.certificate, key: settings.key)
-        self.server = try TLSServerContext(
-            [identity], clients: .certified(by: settings.ca), minimum: .tls13)
-        self.client = try TLSClientContext(
-            trust: .authority(settings.ca), identity: identity, minimum: .tls13)
-        let shown = self.server.certificates[0].commonName
-        guard shown == node else {
-            throw OpenSSLError(
-                label: "certificate_name",
-                detail: "the certificate \(settings.certificate) is for \"\(shown)\", "
-                    + "this node is \"\(node)\"",
-                remedy: "Give the certificate that `posthouse ca issue --node \(node)` made")
-        }
+        self.certificates = try PeerCertificates.watched(settings, node)
         for seed in settings.seeds where seed.name != node {
             self.add(seed.name, address: seed.endpoint, isSeed: true)
         }
@@ -170,6 +157,7 @@ package final class PeerMesh {
         self.ticker = self.loop.scheduleRepeatedTask(initialDelay: tick, delay: tick) { _ in
             mesh.value.tick()
         }
+        self.watchCertificates()
         for name in self.names { self.dial(name) }
     }
 
@@ -187,6 +175,7 @@ package final class PeerMesh {
     /// Closes the port and all connections; no event comes any more.
     package func stop() -> EventLoopFuture<Void> {
         self.isRunning = false
+        self.certificates.stop()
         self.events = nil
         self.ticker?.cancel()
         self.ticker = nil

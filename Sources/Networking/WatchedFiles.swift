@@ -1,6 +1,6 @@
-// CertificateStore.swift - a server's certificates, read again when their files change.
+// WatchedFiles.swift - what is made of files, certificates above all, made again when these change.
 //
-// All or nothing: while one of the new files is not good, the old context stays in use, and the
+// All or nothing: while one of the new files is not good, the old value stays in use, and the
 // fault is reported once for that state of the files.
 
 import Glibc
@@ -9,53 +9,61 @@ package import OpenSSL
 package import Primitives
 import Synchronization
 
-package final class CertificateStore: Sendable {
+/// A server's certificates.
+package typealias CertificateStore = WatchedFiles<TLSServerContext>
+
+package final class WatchedFiles<Value: Sendable>: Sendable {
     /// What a look at the files came to.
     package enum Event: Sendable {
-        /// New certificates are in use.
-        case reloaded([CertificateInfo])
-        /// The old ones stay; the error names the file and the remedy.
+        /// This is in use from now on.
+        case reloaded(Value)
+        /// The old value stays; the error names the file and the remedy.
         case rejected(OpenSSLError)
     }
 
     private struct State {
-        var context: TLSServerContext
+        var value: Value
         /// Of the files as last looked at, good or not.
         var stamps: [FileStamp]
         var timer: RepeatedTask?
     }
 
-    private let identities: [CertificateFiles]
+    private let paths: [String]
+    private let load: @Sendable () throws(OpenSSLError) -> Value
     private let state: Mutex<State>
 
-    /// Loads all certificates; the first is the default.
+    /// Loads the files.
     ///
-    /// - Throws: an error that names the file and says what to do about it.
-    package init(_ identities: [CertificateFiles]) throws(OpenSSLError) {
-        let stamps = Self.stamps(identities)
-        let context = try TLSServerContext(identities)
-        self.identities = identities
-        self.state = Mutex(State(context: context, stamps: stamps, timer: nil))
+    /// - Parameters:
+    ///   - paths: of all files that `load` reads.
+    ///   - load: makes the value, or throws an error that names the file and the remedy.
+    package init(
+        _ paths: [String], load: @escaping @Sendable () throws(OpenSSLError) -> Value
+    ) throws(OpenSSLError) {
+        let stamps = paths.map { FileStamp($0) }
+        self.state = Mutex(State(value: try load(), stamps: stamps, timer: nil))
+        self.paths = paths
+        self.load = load
     }
 
-    /// The context for new connections; from any thread, about 20 ns.
-    package var current: TLSServerContext { self.state.withLock { $0.context } }
+    /// For new connections; from any thread, about 20 ns.
+    package var current: Value { self.state.withLock { $0.value } }
 
     /// Whether the files as they are now could be used; changes nothing.
-    package func check() throws(OpenSSLError) { _ = try TLSServerContext(self.identities) }
+    package func check() throws(OpenSSLError) { _ = try self.load() }
 
     /// Looks at the files now and loads them if they are not those of the last look. Nil:
     /// unchanged.
     package func reload() -> Event? {
-        let stamps = Self.stamps(self.identities)
+        let stamps = self.paths.map { FileStamp($0) }
         guard self.state.withLock({ $0.stamps != stamps }) else { return nil }
         do throws(OpenSSLError) {
-            let context = try TLSServerContext(self.identities)
+            let value = try self.load()
             self.state.withLock {
-                $0.context = context
+                $0.value = value
                 $0.stamps = stamps
             }
-            return .reloaded(context.certificates)
+            return .reloaded(value)
         } catch {
             self.state.withLock { $0.stamps = stamps }
             return .rejected(error)
@@ -85,9 +93,16 @@ package final class CertificateStore: Sendable {
         }
         timer?.cancel()
     }
+}
 
-    private static func stamps(_ identities: [CertificateFiles]) -> [FileStamp] {
-        identities.flatMap { [FileStamp($0.certificate), FileStamp($0.key)] }
+extension WatchedFiles where Value == TLSServerContext {
+    /// Loads all certificates; the first is the default.
+    ///
+    /// - Throws: an error that names the file and says what to do about it.
+    package convenience init(_ identities: [CertificateFiles]) throws(OpenSSLError) {
+        try self.init(identities.flatMap { [$0.certificate, $0.key] }) { () throws(OpenSSLError) in
+            try TLSServerContext(identities)
+        }
     }
 }
 
