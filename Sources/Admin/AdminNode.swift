@@ -118,6 +118,8 @@ package enum AdminFailure: Error, Hashable, Sendable {
     case full
     /// The queue is at its limit.
     case overQuota
+    /// Fewer than R nodes take copies.
+    case noCopies
     /// Handed over, no result in time: it may have happened.
     case timedOut
     /// The request makes no sense; the text says why.

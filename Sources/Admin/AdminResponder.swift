@@ -260,6 +260,7 @@ struct AdminResponder: Sendable {
             case .stopping: (.serviceUnavailable, "stopping", "the node is stopping")
             case .full: (.serviceUnavailable, "disk", "the node's disk is full")
             case .overQuota: (.serviceUnavailable, "quota", "the queue is full")
+            case .noCopies: (.serviceUnavailable, "no_copies", "too few nodes take copies")
             case .timedOut:
                 (.serviceUnavailable, "timed_out", "no result in time; it may have happened")
             case .bodyUnavailable:

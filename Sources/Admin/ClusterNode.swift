@@ -109,6 +109,7 @@ extension AdminFailure {
             case .bodyUnavailable: .bodyUnavailable
             case .refused(.full): .full
             case .refused(.overQuota): .overQuota
+            case .refused(.noCopies): .noCopies
             case .refused(.noLeader), .noQuorum: .noQuorum
             case .refused(.timedOut), .timedOut: .timedOut
             case .noSuchNode(let name): .noSuchNode(name)

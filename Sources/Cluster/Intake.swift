@@ -19,6 +19,8 @@ package enum IntakeRefusal: Error, Equatable, Sendable {
     case noLeader
     /// Handed over, no result within `cluster.commit_timeout`: 451 4.4.5.
     case timedOut
+    /// Fewer than R nodes take copies, for 10 s or more: 451 4.3.2.
+    case noCopies
     /// The node is stopping: 421 4.3.2.
     case stopping
 
@@ -26,7 +28,8 @@ package enum IntakeRefusal: Error, Equatable, Sendable {
         switch self {
         case .full: Reply(452, EnhancedCode(4, 3, 1), "Insufficient storage, try again later")
         case .overQuota: Reply(452, EnhancedCode(4, 3, 1), "The queue is full, try again later")
-        case .noLeader: Reply(451, EnhancedCode(4, 3, 2), "Queue not available, try again later")
+        case .noLeader, .noCopies:
+            Reply(451, EnhancedCode(4, 3, 2), "Queue not available, try again later")
         case .timedOut: Reply(451, EnhancedCode(4, 4, 5), "Queue did not answer in time, try again")
         case .stopping: Reply(421, EnhancedCode(4, 3, 2), "Service shutting down, try again later")
         }
@@ -36,6 +39,7 @@ package enum IntakeRefusal: Error, Equatable, Sendable {
         case .full: "full"
         case .overQuota: "over_quota"
         case .noLeader: "no_leader"
+        case .noCopies: "no_copies"
         case .timedOut: "timed_out"
         case .stopping: "stopping"
         }
@@ -66,7 +70,7 @@ package final class Intake: Sendable {
     }
 
     /// Whether a new session or transaction makes sense now; cheap, may be asked per command.
-    /// Nil: yes. `.stopping` and `.noLeader`: answer 421 at connect, 451 to MAIL; `.full`,
+    /// Nil: yes. `.stopping`, `.noLeader`, `.noCopies`: answer 421 at connect, 451 to MAIL; `.full`,
     /// `.overQuota`: 452 to MAIL.
     package var obstacle: IntakeRefusal? { self.node.obstacle }
 

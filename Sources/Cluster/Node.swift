@@ -112,6 +112,7 @@ package final class Node: @unchecked Sendable {
     var sharing = Sharing()
     /// Another session of this process is being opened.
     var isReopening = false
+    var wants = Wants()
     /// Since when there is no leader; nil: there is one.
     var leaderlessSince: Instant?
     var effects: [Effect] = []
@@ -207,6 +208,8 @@ package final class Node: @unchecked Sendable {
         case overQuota = 4
         /// The applied state is not known to be new enough.
         case catchingUp = 5
+        /// Too few nodes take bodies.
+        case noCopies = 6
     }
 
     init(
@@ -247,6 +250,7 @@ package final class Node: @unchecked Sendable {
         case .overQuota: .overQuota
         case .noLeader, .catchingUp, nil: .noLeader
         case .stopping: .stopping
+        case .noCopies: .noCopies
         }
     }
 
@@ -259,6 +263,7 @@ package final class Node: @unchecked Sendable {
         case .full: return .notReady(.disk)
         case .stopping: return .notReady(.draining)
         case .noLeader: return .notReady(.noQuorum)
+        case .noCopies: return .notReady(.storage)
         case .catchingUp, nil: return .notReady(.catchingUp)
         }
     }

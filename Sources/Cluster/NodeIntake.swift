@@ -2,7 +2,7 @@
 //
 // Order     body end first, then the entry: the journal keeps this order, so an entry that is
 //           durable has its body (Docs/Decisions/0003).
-// Fails     no session: 451 4.3.2, the body is abandoned. No room: said before, by `obstacle`. No
+// Fails     no session for long (NodeWaiting): 451 4.3.2, the body is abandoned. No room: said before, by `obstacle`. No
 //           result within `commit_timeout`: 451 4.4.5, and a Cancel when the entry is applied.
 
 import MailQueue
@@ -24,12 +24,11 @@ extension Node {
         }
     }
 
-    private func enqueue(_ submission: Submission) {
-        guard self.phase == .ready || self.phase == .stopping, let tag = self.machine.drawTag()
-        else {
-            self.refuse(submission, .noLeader)
-            return
+    func enqueue(_ submission: Submission) {
+        guard self.phase == .ready || self.phase == .stopping else {
+            return self.refuse(submission, .noLeader)
         }
+        guard let tag = self.machine.drawTag() else { return self.waitForSession(submission) }
         let head = submission.head(tag)
         let (receipt, position) = self.store(submission, tag: tag, head: head)
         let message = Enqueue(

@@ -374,8 +374,10 @@ extension Node {
             self.sessionRefused(result)
             return
         }
+        self.wants.sessionSince = nil
         guard self.phase == .opening else {
             self.updateObstacle()
+            self.enqueueSessionless()
             return
         }
         self.phase = .ready
@@ -399,6 +401,7 @@ extension Node {
         self.leaseClock.end()
         self.shared.lapsesAt.store(0, ordering: .relaxed)
         self.lapseShares()
+        self.wants.sessionSince = SystemClock.bootTime()
         self.updateObstacle()
     }
 
@@ -406,6 +409,9 @@ extension Node {
     /// copied, or rolled back. Or it is no member any more.
     private func sessionRefused(_ result: CommandResult) {
         self.isReopening = true
+        self.wants.isSessionRefused = true
+        self.giveUpSessionless(nil)
+        self.updateObstacle()
         guard result != .refused(.notMember) else {
             self.raise("removed")
             self.logger.error(
@@ -427,6 +433,7 @@ extension Node {
     fileprivate func end(_ ended: @escaping @Sendable () -> Void) {
         self.phase = .stopping
         self.updateObstacle()
+        self.giveUpSessionless(nil)
         for timer in self.timers { timer.cancel() }
         self.wake?.cancel()
         guard self.mesh == nil else { return self.endAmongOthers { self.close(ended) } }

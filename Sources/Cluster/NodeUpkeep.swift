@@ -53,6 +53,8 @@ extension Node {
         // In case the news of a sync came to nobody: never later than this.
         self.drain()
         self.giveUpOverdue(now)
+        self.giveUpSessionless(now)
+        self.countHolders(now)
         self.checkpointIfWanted(now)
         self.keepMembers(now)
         self.planRepairsSoon()
@@ -95,12 +97,10 @@ extension Node {
         }
     }
 
-    /// Without a leader for so long new mail is refused; for less it waits.
-    private static let leaderlessMax = Duration.seconds(10)
-
+    /// New mail is refused; for less than `patience` it waits.
     private var isLeaderless: Bool {
         guard self.mesh != nil, let since = self.leaderlessSince else { return false }
-        return SystemClock.bootTime() - since >= Self.leaderlessMax
+        return SystemClock.bootTime() - since >= Self.patience
     }
 
     /// What new mail meets now.
@@ -113,11 +113,10 @@ extension Node {
             obstacle = .noLeader
         case .starting, .opening: obstacle = .catchingUp
         // Among others it needs a session to draw tags of.
-        case .ready where self.mesh != nil && self.machine.session == .none:
-            obstacle = .catchingUp
+        case .ready where self.mesh != nil && self.isSessionlessForLong: obstacle = .catchingUp
         case .ready where self.isDrained: obstacle = .stopping
         case .ready where self.storage.level != .normal: obstacle = .full
-        case .ready: obstacle = self.quota.isOver ? .overQuota : .none
+        case .ready: obstacle = self.copiesObstacle ?? (self.quota.isOver ? .overQuota : .none)
         }
         self.shared.obstacle.store(obstacle.rawValue, ordering: .relaxed)
     }

@@ -173,7 +173,7 @@ final class SessionHandler: ChannelDuplexHandler, SessionGuest {
         let refusal: Reply? =
             switch self.shared.door.obstacle {
             case .stopping: IntakeRefusal.stopping.reply
-            case .noLeader:
+            case .noLeader, .noCopies:
                 Reply(421, EnhancedCode(4, 3, 2), "Queue not available, try again later")
             case .full, .overQuota, .timedOut, nil: nil
             }

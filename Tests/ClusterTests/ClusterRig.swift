@@ -218,8 +218,14 @@ final class ClusterRig {
     func send(
         _ place: Int, _ content: [UInt8], to recipient: String = "b@sink.test"
     ) async throws -> IntakeVerdict {
-        let loop = self.members[place].running.node.loop
-        let intake = self.members[place].running.intake
+        try await Self.send(self.members[place].running, content, to: recipient)
+    }
+
+    static func send(
+        _ running: RunningNode, _ content: [UInt8], to recipient: String = "b@sink.test"
+    ) async throws -> IntakeVerdict {
+        let loop = running.node.loop
+        let intake = running.intake
         let promise = loop.makePromise(of: IntakeVerdict.self)
         loop.execute {
             guard case .success(let body) = intake.begin(on: loop, resume: {}) else {

@@ -185,8 +185,12 @@ extension SimNode {
 
     /// A complete message of a client, or a report.
     func enqueue(_ submission: SimSubmission, report: ReportID? = nil) {
-        guard self.phase == .ready, let tag = self.machine.drawTag() else {
+        guard self.phase == .ready else {
             if report == nil { self.decide(submission, nil) }
+            return
+        }
+        guard let tag = self.machine.drawTag() else {
+            if report == nil { self.waitForSession(submission) }
             return
         }
         let position = self.disk.append(.body(tag, submission.body))

@@ -267,6 +267,8 @@ extension SimNode {
         guard case .sessionOpened = result else {
             // Removed: it stays without a session.
             self.isReopening = true
+            self.isSessionRefused = true
+            self.giveUpSessionless(all: true)
             let isGone = self.world.truth.queue.isRetired(self.name, self.id)
             if result == .refused(.notMember), isGone { return }
             self.world.fail(10, "\(self.name)'s session is refused: \(result)")
@@ -274,6 +276,8 @@ extension SimNode {
         }
         self.world.counters[.sessions] += 1
         self.phase = .ready
+        self.sessionlessSince = nil
+        self.enqueueSessionless()
     }
 
     func sessionClosed() {
@@ -286,6 +290,7 @@ extension SimNode {
         self.endRepairs()
         self.leaseClock.end()
         self.lapseShares()
+        self.sessionlessSince = self.clock
     }
 
     // MARK: The leader's search.
@@ -340,6 +345,7 @@ extension SimNode {
         self.drain()
         self.courierOut.tick()
         self.giveUpOverdue()
+        self.giveUpSessionless()
         self.checkpointIfWanted()
         self.planRepairsSoon()
         self.sendStandings()
@@ -364,15 +370,6 @@ extension SimNode {
             self.world.truth.givenUp.append((tag, self.place))
             self.decide(submission, nil)
         }
-    }
-
-    /// New mail is not taken now.
-    var hasObstacle: Bool {
-        guard self.phase == .ready, self.machine.session != .none, !self.isLowOnDisk else {
-            return true
-        }
-        guard let since = self.leaderlessSince else { return false }
-        return self.clock - since >= .seconds(10)
     }
 
     // MARK: Checkpoints.

@@ -95,6 +95,9 @@ final class SimNode {
     var phase = Phase.starting
     var boot: BootNumber = 0
     var isReopening = false
+    var isSessionRefused = false
+    var sessionlessSince: Instant?
+    var sessionless: [(submission: SimSubmission, since: Instant)] = []
     var leaderlessSince: Instant?
     var dutiesDoneIn: UInt64 = 0
     var isTurning = false
@@ -239,6 +242,9 @@ final class SimNode {
     private func reset() {
         self.phase = .starting
         self.isReopening = false
+        self.isSessionRefused = false
+        self.sessionlessSince = nil
+        self.sessionless = []
         self.leaderlessSince = nil
         self.dutiesDoneIn = 0
         self.isTurning = false
