@@ -51,7 +51,11 @@ package final class ClusterView: Sendable {
         self.routes = Mutex(RouteTable(settings))
     }
 
-    package var readiness: Readiness { self.node.readiness }
+    /// For balancers; that they ask is remembered: see NodeLeaving.
+    package var readiness: Readiness {
+        self.node.shared.checkedAt.store(SystemClock.bootTime().nanoseconds, ordering: .relaxed)
+        return self.node.readiness
+    }
 
     package func status() async -> ClusterStatus {
         await self.onLoop { $0.status() }

@@ -70,8 +70,8 @@ package final class Intake: Sendable {
     }
 
     /// Whether a new session or transaction makes sense now; cheap, may be asked per command.
-    /// Nil: yes. `.stopping`, `.noLeader`, `.noCopies`: answer 421 at connect, 451 to MAIL; `.full`,
-    /// `.overQuota`: 452 to MAIL.
+    /// Nil: yes. `.stopping`, `.noLeader`, `.noCopies`: answer 421 at connect, 451 to MAIL;
+    /// `.full`, `.overQuota`: 452 to MAIL.
     package var obstacle: IntakeRefusal? { self.node.obstacle }
 
     /// So many SMTP sessions more, or fewer: for the status, and for who waits until a drained node

@@ -113,6 +113,7 @@ package final class Node: @unchecked Sendable {
     /// Another session of this process is being opened.
     var isReopening = false
     var wants = Wants()
+    var leaving = Leaving()
     /// Since when there is no leader; nil: there is one.
     var leaderlessSince: Instant?
     var effects: [Effect] = []
@@ -197,6 +198,10 @@ package final class Node: @unchecked Sendable {
         let hasOthers = Atomic<Bool>(false)
         /// By an operator.
         let isDraining = Atomic<Bool>(false)
+        /// It will stop: see NodeLeaving.
+        let isLeaving = Atomic<Bool>(false)
+        /// When somebody asked for the readiness last, in nanoseconds of CLOCK_BOOTTIME; 0: never.
+        let checkedAt = Atomic<Int64>(0)
         let paused = Mutex<[Paused]>([])
     }
 
@@ -256,7 +261,11 @@ package final class Node: @unchecked Sendable {
 
     /// For balancers; from any thread.
     var readiness: Readiness {
-        if self.shared.isDraining.load(ordering: .relaxed) { return .notReady(.draining) }
+        if self.shared.isDraining.load(ordering: .relaxed)
+            || self.shared.isLeaving.load(ordering: .relaxed)
+        {
+            return .notReady(.draining)
+        }
         switch Obstacle(rawValue: self.shared.obstacle.load(ordering: .relaxed)) {
         // A full queue refuses by 452; the balancer would find no better node.
         case .some(.none), .overQuota: return .ready

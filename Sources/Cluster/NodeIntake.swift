@@ -2,8 +2,9 @@
 //
 // Order     body end first, then the entry: the journal keeps this order, so an entry that is
 //           durable has its body (Docs/Decisions/0003).
-// Fails     no session for long (NodeWaiting): 451 4.3.2, the body is abandoned. No room: said before, by `obstacle`. No
-//           result within `commit_timeout`: 451 4.4.5, and a Cancel when the entry is applied.
+// Fails     no session for long (NodeWaiting): 451 4.3.2, the body is abandoned. No room: said
+//           before, by `obstacle`. No result within `commit_timeout`: 451 4.4.5, and a Cancel when
+//           the entry is applied.
 
 import MailQueue
 package import NIOCore

@@ -237,7 +237,8 @@ extension Node: PeerEvents {
             diskFreePermille: UInt16(
                 clamping: disk.freeBytes / max(1, disk.totalBytes / 1000)),
             refusesBodies: self.storage.level != .normal,
-            isDraining: self.phase == .stopping || self.care.drainingSince != nil,
+            isDraining: self.phase == .stopping || self.care.drainingSince != nil
+                || self.shared.isLeaving.load(ordering: .relaxed),
             state: self.comparison.own.last ?? .none, wall: self.wallClock())
     }
 

@@ -436,7 +436,9 @@ extension Node {
         self.giveUpSessionless(nil)
         for timer in self.timers { timer.cancel() }
         self.wake?.cancel()
-        guard self.mesh == nil else { return self.endAmongOthers { self.close(ended) } }
+        guard self.mesh == nil else {
+            return self.handOverFirst { self.endAmongOthers { self.close(ended) } }
+        }
         self.propose(.closeSession, .answer { _ in self.close(ended) })
     }
 

@@ -268,6 +268,16 @@ package final class Reception: Sendable {
         }
     }
 
+    /// Idle sessions end now, others behind their transaction; new ones may come.
+    package func endIdle() {
+        for loop in self.loops {
+            guard let registry = self.registries[ObjectIdentifier(loop)] else {
+                unreachable("a loop without its sessions")
+            }
+            loop.execute { registry.value.endIdle() }
+        }
+    }
+
     /// No new sessions; idle ones end now, others behind their transaction, the rest at `grace`.
     ///
     /// - Returns: done when every session is closed.

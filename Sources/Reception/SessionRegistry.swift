@@ -31,6 +31,12 @@ final class SessionRegistry {
         promise.succeed()
     }
 
+    /// Each ends now, or behind its transaction.
+    func endIdle() {
+        // A copy: sessions that end take themselves out.
+        for guest in Array(self.guests.values) { guest.stop() }
+    }
+
     /// Idle sessions end now, others behind their transaction; what is left at `deadline` is cut.
     func stop(by deadline: NIODeadline, on loop: any EventLoop, _ done: EventLoopPromise<Void>) {
         if let earlier = self.whenEmpty { return earlier.futureResult.cascade(to: done) }

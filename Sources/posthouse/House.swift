@@ -24,7 +24,7 @@ struct StartFailure: Error {
 }
 
 final class House: Sendable {
-    /// SIGTERM is done within ten seconds with healthy peers.
+    /// SIGTERM is done within ten seconds with healthy peers, and in 6.5 s more if a balancer asks.
     private static let grace = Duration.seconds(8)
 
     private let loops: MultiThreadedEventLoopGroup
@@ -78,6 +78,7 @@ final class House: Sendable {
             settings, node: node, delivery: delivery, loops: loops, logger: logger)
         let ourselves = Self.ourselves(settings, bound: reception.addresses)
         delivery.reload(Routing(settings, ourselves: ourselves))
+        node.whenDrained { reception.endIdle() }
         return House(
             loops: loops, node: node, resolver: resolver, delivery: delivery,
             reception: reception, adminTask: adminTask, settings: settings, logger: logger)
@@ -271,6 +272,8 @@ extension House {
     /// The end, in order; done within `grace` and what the disk needs.
     func stop() async {
         self.logger.notice("stopping")
+        self.node.leave()
+        await self.node.waitForBalancers()
         self.node.refuseNewMail()
         do {
             try await self.reception.stop(within: Self.grace).get()

@@ -158,6 +158,29 @@ extension ProcessTests {
             #expect(try eventually(within: 10) { try relay.queued() == 0 })
         }
 
+        @Test func `SIGTERM behind a balancer: no to the balancer first, then to clients`() throws {
+            let sink = try Sink()
+            let relay = try Relay(RelaySettings(sinkPort: sink.port))
+            #expect(try relay.get("/readyz").status == 200)
+            let process = try #require(relay.process)
+            process.signal(SIGTERM)
+            #expect(try eventually(within: 10) { try relay.get("/readyz").status == 503 })
+            // Whoever has not noticed is served.
+            let client = try MailClient(port: relay.port)
+            #expect(client.banner.code == 220)
+            #expect(try client.send(MailClient.message("late")).code == 250)
+            // The open session ends with a word, when those who ask have had their time.
+            while !client.connection.hasInput {
+                // The last answer may be none.
+                if let answer = try? relay.get("/readyz") { #expect(answer.status == 503) }
+                poll(nil, 0, 300)
+            }
+            #expect(try client.reply().code == 421)
+            #expect(try process.wait(seconds: 20).status == 0)
+            relay.kill()
+            #expect(try sink.wait(for: 1).first?.marker == "late")
+        }
+
         @Test func `send, health, metrics and status answer`() throws {
             let sink = try Sink()
             let relay = try Relay(RelaySettings(sinkPort: sink.port))

@@ -179,6 +179,25 @@ struct SessionHandlerTests {
         #expect(!busy.channel.isActive)
     }
 
+    @Test func `a drained node ends idle sessions, and takes others that come`() throws {
+        let registry = SessionRegistry()
+        let idle = try Desk().hello()
+        let busy = try Desk().hello()
+        try busy.send(Self.mail)
+        registry.add(idle.handler)
+        registry.add(busy.handler)
+        registry.endIdle()
+        #expect(try idle.said().hasPrefix("421 4.3.2"))
+        #expect(!idle.channel.isActive)
+        #expect(busy.channel.isActive)
+        let next = try Desk().hello()
+        registry.add(next.handler)
+        #expect(try next.send("MAIL FROM:<a@x>\r\n").hasPrefix("250"))
+        #expect(
+            try busy.send("x\r\n.\r\n").split(separator: "\n").map { $0.prefix(9) }
+                == ["250 2.0.0", "421 4.3.2"])
+    }
+
     @Test func `a reload of relay rules holds for sessions that are open`() throws {
         let desk = try Desk().hello()
         try desk.send("MAIL FROM:<a@x>\r\n")

@@ -91,6 +91,13 @@ final class Connection: @unchecked Sendable {  // used by one thread at a time
         return result == 0 ? Int(in_port_t(bigEndian: target.sin_port)) : nil
     }
 
+    /// Whether a read would not wait: bytes, or the end.
+    var hasInput: Bool {
+        if self.pendingStart < self.pending.count { return true }
+        var entry = pollfd(fd: self.descriptor, events: Int16(POLLIN), revents: 0)
+        return poll(&entry, 1, 0) > 0
+    }
+
     /// Wakes a thread that waits in a read here; the descriptor stays until `close`.
     func interrupt() {
         if self.descriptor >= 0 { shutdown(self.descriptor, Int32(SHUT_RDWR)) }
