@@ -13,7 +13,8 @@ import Primitives
 package enum ReplayError: Error, Hashable, Sendable {
     /// Entries are missing in front of this index.
     case gap(index: UInt64)
-    /// The entry at the checkpoint's index is not the one that was applied.
+    /// The entry at the checkpoint's index is not the one that was applied, or the one behind it
+    /// cannot follow it.
     case conflict(index: UInt64)
 }
 
@@ -88,6 +89,10 @@ package struct LogReplay: Hashable, Sendable {
                 throw .conflict(index: self.applied.index)
             }
             kept = Array(self.entries.dropFirst(covered))
+            // What was written for another log may stand behind a base; terms give it away.
+            if let first = kept.first, first.term < self.applied.term {
+                throw .conflict(index: first.index)
+            }
         }
         // A change of members that was known to be committed is in force before this member stands
         // for election: majorities of the one before the last may miss what the last committed.

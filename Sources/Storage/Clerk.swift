@@ -101,7 +101,9 @@ final class Clerk: @unchecked Sendable {
             switch job {
             case .part(let rows, let last, let answer):
                 let result = self.take(rows, last)
-                if case .saved = result, let last { core.checkpointed(last) }
+                if case .saved = result, let last {
+                    core.checkpointed(last, self.file.generation)
+                }
                 if case .failed(let fault) = result, !fault.isFull {
                     core.fault(fault)
                     answer(result)

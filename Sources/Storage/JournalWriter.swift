@@ -39,7 +39,8 @@ final class JournalWriter {
     /// there: a file system changes its own data with the first write to a block, and each sync
     /// of such a batch would wait for that, too.
     private static let fillAheadBytes = 1 << 20
-    /// The clerk tells of new log bases; of an installed one before its own record is appended.
+    /// The clerk tells of new checkpoints; a snapshot counts from its own record on, as it may stand
+    /// behind entries of another log.
     let preamble: Monitor<Preamble>
     let numbers = Monitor(Numbers())
 
@@ -123,6 +124,7 @@ final class JournalWriter {
             if let state = buffer.hardState {
                 self.preamble.withLock { $0.hardState = state }
             }
+            if let base = buffer.logBase { self.preamble.withLock { $0.logBase = base } }
             at += buffer.count
         }
         self.contents.usedBytes = at

@@ -35,6 +35,7 @@ final class PendingBuffer {
     var hardStates: UInt32 = 0
     var lastEntryIndex: UInt64 = 0
     var hardState: HardState?
+    var logBase: LogBase?
     var lastPosition: UInt64 = 0
     /// Buffers of the bulk lane count from 1.
     var ordinal: UInt64 = 0
@@ -57,6 +58,7 @@ final class PendingBuffer {
         self.hardStates = 0
         self.lastEntryIndex = 0
         self.hardState = nil
+        self.logBase = nil
         self.bulkNeeded = 0
         self.bodyBytes = 0
     }
@@ -140,5 +142,6 @@ extension PendingBuffer {
             p.put(base.position.term, 8)
             p.put(base.generation, 16)
         }
+        self.logBase = base
     }
 }

@@ -168,18 +168,27 @@ final class StorageCore: @unchecked Sendable {
         }
     }
 
-    func checkpointed(_ meta: CheckpointMeta) {
+    /// - Parameter generation: of the file.
+    func checkpointed(_ meta: CheckpointMeta, _ generation: UInt64) {
         self.checkpointedIndex.store(meta.appliedIndex, ordering: .releasing)
-        self.writer.preamble.withLock { $0.logBase.position = meta.applied }
+        self.writer.preamble.withLock { preamble in
+            // Of a snapshot whose own record is not written yet, it says nothing.
+            guard preamble.logBase.generation == generation else { return }
+            preamble.logBase.position = meta.applied
+        }
         self.running.withLock { $0.keeper }?.signal()
     }
 
     /// A snapshot is in place as `base.generation`: says so in the journal, behind all that was
     /// appended before. Until that is durable, the log of `old` is needed.
     ///
+    /// No segment may begin with it before: 1 entries of an old term wait to be written. 2 The
+    /// snapshot is installed. 3 A segment begins, with the base in front of those entries. 4 The
+    /// power fails before the record is durable. 5 A start would take the old entries for what
+    /// follows the snapshot.
+    ///
     /// - Returns: the position of the record.
     func installed(_ base: LogBase, replacing old: CheckpointFile) -> UInt64 {
-        self.writer.preamble.withLock { $0.logBase = base }
         let position = self.lanes.logBase(base)
         self.replaced.withLock {
             $0.append(

@@ -57,6 +57,14 @@ struct LogReplayTests {
         #expect(start.entries == [.at(1, 1), .at(2, 2, "b")])
     }
 
+    @Test func `what cannot follow the checkpoint is no log, however it got there`() {
+        #expect(throws: ReplayError.conflict(index: 101)) {
+            try Self.start(
+                .entry(.at(99, 3)), .entry(.at(100, 3)), .base(.at(100, 5)), .entry(.at(101, 3)),
+                applied: .at(100, 5))
+        }
+    }
+
     @Test func `the very same entry again takes nothing away`() throws {
         let start = try Self.start(
             .entry(.at(1, 1)), .entry(.at(2, 1)), .entry(.at(3, 1)), .entry(.at(2, 1)),

@@ -56,6 +56,8 @@ final class FaultyFiles: FileSystem, @unchecked Sendable {
     var isFull = false
     /// What `space` says; nil: the truth.
     var free: Int?
+    /// Called in front of each renaming, with the new path.
+    var beforeRename: ((String) -> Void)?
     /// Called in front of each sync of a file.
     var beforeSync: (() -> Void)?
 
@@ -165,6 +167,7 @@ final class FaultyFiles: FileSystem, @unchecked Sendable {
     }
 
     func rename(_ from: String, to: String) throws(FileFault) {
+        self.beforeRename?(to)
         try self.pass(.rename, from)
         // A replaced file cannot be put back here: such renames count as synced.
         let replaces = self.disk.exists(to)
