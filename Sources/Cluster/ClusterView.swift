@@ -32,7 +32,7 @@ package final class ClusterView: Sendable {
         case refused(IntakeRefusal)
         /// RFC 5321 §4.1.2 knows no such address.
         case badAddress(String)
-        /// No leader, or one without a majority.
+        /// No leader, or one without a majority. What was handed over before may happen yet.
         case noQuorum
         /// Handed over, no result in time: it may happen yet.
         case timedOut
@@ -134,7 +134,9 @@ package final class ClusterView: Sendable {
                 rest = rest.dropFirst(Admin.itemsMax)
                 let patience = self.node.commitTimeout
                 let result = try await self.propose(.admin(batch), patience: patience)
-                guard case .changed(let changed, let inFlight) = result else { throw .stopping }
+                guard case .changed(let changed, let inFlight) = result else {
+                    throw await self.failure(of: result)
+                }
                 sum.changed += Int(changed)
                 sum.inFlight += Int(inFlight)
             }
@@ -151,6 +153,7 @@ package final class ClusterView: Sendable {
         sender: String, recipients: [String], content: ByteBuffer
     ) async throws(Failure) -> Tag {
         if let obstacle = self.node.obstacle { throw .refused(obstacle) }
+        try await self.awaitQuorum()
         guard let from = Path.address(sender, .reverse) else { throw .badAddress(sender) }
         var list: [Recipient] = []
         var utf8 = from.isUTF8

@@ -323,7 +323,7 @@ extension ClusterView {
         case .propose(let action):
             let result = try await self.propose(
                 action, patience: Self.changePatience - (SystemClock.bootTime() - start))
-            guard result == .done else { throw .conflict("the queue refuses it: \(result)") }
+            guard result == .done else { throw await self.failure(of: result) }
         }
         while true {
             var progress = await self.onLoop { $0.progress(of: change, name) }
@@ -348,47 +348,5 @@ extension ClusterView {
         } catch {
             throw .stopping  // the server ends
         }
-    }
-
-    /// Proposes for an operator; nobody is kept waiting longer than `patience`.
-    func propose(
-        _ action: Command.Action, patience: Duration
-    ) async throws(Failure) -> CommandResult {
-        let node = self.node
-        let result: Result<CommandResult, Failure> = await withCheckedContinuation { continuation in
-            let answer = OneAnswer(continuation)
-            node.onLoop { node in
-                guard node.machine.session != .none else {
-                    return answer.give(.failure(.starting))
-                }
-                let timer = node.loop.scheduleTask(
-                    in: .nanoseconds(max(.zero, patience).inNanoseconds)
-                ) { answer.give(.failure(.timedOut)) }
-                node.propose(
-                    action,
-                    .answer { result in
-                        timer.cancel()
-                        answer.give(.success(result))
-                    })
-            }
-        }
-        return try result.get()
-    }
-}
-
-/// The first of several answers to one question.
-private final class OneAnswer: Sendable {
-    private let isGiven = Atomic<Bool>(false)
-    private let continuation: CheckedContinuation<Result<CommandResult, ClusterView.Failure>, Never>
-
-    init(
-        _ continuation: CheckedContinuation<Result<CommandResult, ClusterView.Failure>, Never>
-    ) {
-        self.continuation = continuation
-    }
-
-    func give(_ result: Result<CommandResult, ClusterView.Failure>) {
-        guard !self.isGiven.exchange(true, ordering: .relaxed) else { return }
-        self.continuation.resume(returning: result)
     }
 }
