@@ -86,7 +86,7 @@ package enum MetricCatalogue {
             labels: "cause: version, other_cluster, our_name, rolled_back, same_name, "
                 + "certificate_name, certificate_expired, certificate_untrusted, "
                 + "certificate_missing, tls, hello, frame, payload, timeout, silent, stalled, "
-                + "queue_full, too_many, told",
+                + "queue_full, too_many, removed, told, told_removed",
             alert: "any increase: a stranger, a copied disk, or a certificate that has expired"),
         entry(
             "state_differences_total", .counter,

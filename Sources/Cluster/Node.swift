@@ -78,6 +78,7 @@ package final class Node: @unchecked Sendable {
     /// With what the cluster began, as soon as this node knows.
     var record: FoundingRecord?
     var care = MemberCare()
+    var removals = RemovedNodes()
     /// Where peers reach this node.
     var peerPort = 0
     var saidWorks = false

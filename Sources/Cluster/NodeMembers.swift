@@ -53,6 +53,7 @@ extension Node {
         guard now >= self.care.nextAt else { return }
         self.care.nextAt = now + MemberCare.interval
         self.lookAtRows(now)
+        self.forgetRemoved(now)
         if self.mesh != nil, self.machine.replica.raft.role == .leader { self.handOverIfPoor(now) }
         guard self.mesh != nil, let record, self.machine.isReadyLeader else { return }
         if self.care.term != self.machine.term {

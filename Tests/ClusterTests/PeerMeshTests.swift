@@ -157,12 +157,39 @@ struct PeerMeshTests {
         async throws
     {
         let rig = try PeerRig()
-        try await rig.connect()
+        try await rig.b.start(rig.files, PeerNode.hello("b"), seeds: [("a", 1), ("b", 1)])
+        try await rig.a.start(rig.files, PeerNode.hello("a"))
+        try await rig.a.learn("b", port: rig.b.port)
         await rig.up()
         try await rig.a.on { $0.forget("b") }
         await rig.a.up("-b control", "-b bulk")
         await rig.b.up("-a control", "-a bulk")
+        await rig.b.refused(.toldRemoved)
+        let isLeft = try await rig.a.on { mesh in
+            guard let record = mesh.records["b"] else { return false }
+            return PeerLinkKind.allCases.allSatisfy { kind in
+                if case .idle = record.dials[kind] { record.links[kind] == nil } else { false }
+            }
+        }
+        #expect(isLeft)
         try await rig.a.learn("b", port: rig.b.port)
+        await rig.a.diary.wait { $0.ups.count == 4 }
+        try await rig.end()
+    }
+
+    @Test func `a seed that was forgotten is dialed now and then, as it may be another disk`()
+        async throws
+    {
+        let rig = try PeerRig()
+        var limits = PeerLimits()
+        limits.removedPause = .milliseconds(30)
+        // The pause of the others is another.
+        limits.backoffFirst = .seconds(3600)
+        limits.backoffLast = .seconds(3600)
+        try await rig.connect(limits: limits)
+        await rig.up()
+        try await rig.a.on { $0.forget("b") }
+        await rig.a.up("-b control", "-b bulk")
         await rig.a.diary.wait { $0.ups.count == 4 }
         try await rig.end()
     }

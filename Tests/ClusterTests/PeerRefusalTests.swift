@@ -185,6 +185,22 @@ struct PeerRefusalTests {
         try await scene.rig.end()
     }
 
+    @Test func `a node that was removed, which hears of it`() async throws {
+        let scene = try await Scene()
+        scene.node.diary.change {
+            $0.refusal = PeerRefusal(.removed, PeerRefusal.removedSentence)
+        }
+        let peer = try await scene.dial(scene.identity)
+        peer.send(PeerNode.hello("b"))
+        try await scene.expect(.removed, peer, "was removed")
+        // A mesh knows the word, and may dial again after a while only.
+        try await scene.rig.b.start(scene.rig.files, PeerNode.hello("B"), seeds: [("B", 1)])
+        try await scene.rig.b.learn("a", port: scene.node.port)
+        await scene.rig.b.refused(.toldRemoved)
+        #expect(scene.rig.b.diary.get { $0.changes.isEmpty })
+        try await scene.rig.end()
+    }
+
     @Test func `two nodes with one name: the one that is there stays`() async throws {
         let scene = try await Scene()
         let first = try await scene.friend()

@@ -111,6 +111,8 @@ struct PeerDiary {
     var refusals: [PeerRefusal] = []
     var drained = 0
     var mayRead = true
+    /// What every Hello is answered with; nil: it is welcome.
+    var refusal: PeerRefusal?
     /// Keep no bodies.
     var counts = (control: 0, bulk: 0)
 }
@@ -223,6 +225,7 @@ final class PeerNode: PeerEvents, @unchecked Sendable {
         self.diary.change { $0.refusals.append(refusal) }
     }
 
+    func refusal(of peer: Hello) -> PeerRefusal? { self.diary.get { $0.refusal } }
     func peerDrained(_ node: NodeName) { self.diary.change { $0.drained += 1 } }
     func mayRead(from node: NodeName) -> Bool { self.diary.get { $0.mayRead } }
 }

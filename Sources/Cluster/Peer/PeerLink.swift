@@ -257,7 +257,9 @@ final class PeerLink: ChannelInboundHandler {
     private func takeGoodbye(_ frame: PeerFrame) throws {
         let goodbye = try Goodbye(frame.payload)
         let isQuiet = goodbye.label == "duplicate" || goodbye.label == "stopping"
-        self.end(isQuiet ? nil : PeerRefusal(.told, goodbye.sentence), label: goodbye.label)
+        let isRemoved = goodbye.label == PeerRefusal.Cause.removed.rawValue
+        let cause = isRemoved ? PeerRefusal.Cause.toldRemoved : .told
+        self.end(isQuiet ? nil : PeerRefusal(cause, goodbye.sentence), label: goodbye.label)
         self.context?.close(promise: nil)
     }
 

@@ -1,7 +1,8 @@
 // PeerMesh+Dialing.swift - who dials whom, and when again.
 //
 // The node with the lesser name dials; and one that is no seed dials everybody it knows, because
-// others may not know where it is. Two connections that cross are told apart in `judge`.
+// others may not know where it is. Two connections that cross are told apart in `judge`. A node that
+// was removed is dialed no more; if it is a seed, seldom (PeerMesh.forget).
 
 import Logging
 import NIOCore
@@ -18,7 +19,7 @@ extension PeerMesh {
     }
 
     private func isOurs(_ record: PeerRecord) -> Bool {
-        guard record.address != nil, !record.isForgotten else { return false }
+        guard record.address != nil, record.isWanted else { return false }
         return self.name < record.name || !self.settings.seeds.contains { $0.name == self.name }
     }
 
@@ -56,7 +57,7 @@ extension PeerMesh {
                 return
             }
             // The peer has come by itself meanwhile, or nobody wants the link any more.
-            guard self.isRunning, record.links[kind] == nil, !record.isForgotten, !link.isOver
+            guard self.isRunning, record.links[kind] == nil, record.isWanted, !link.isOver
             else {
                 link.close()
                 self.dialLater(record, kind)
@@ -67,7 +68,9 @@ extension PeerMesh {
         case .failure(let error):
             let reason = (error as? DialFailure)?.detail ?? "\(error)"
             record.lastError = reason
-            if self.gate.admits(record.name, "dial", now: SystemClock.bootTime()) {
+            if !record.isForgotten,
+                self.gate.admits(record.name, "dial", now: SystemClock.bootTime())
+            {
                 self.logger.info(
                     "peer not reachable, trying on",
                     metadata: ["peer": "\(record.name)", "reason": "\(reason)"])
@@ -81,8 +84,8 @@ extension PeerMesh {
         guard self.isRunning, record.links[kind] == nil, self.isOurs(record),
             case .idle = record.dials[kind]
         else { return }
-        let delay = record.delays[kind].scaled(
-            permille: Int64(750 + self.generator.below(501)))
+        let pause = record.isForgotten ? self.limits.removedPause : record.delays[kind]
+        let delay = pause.scaled(permille: Int64(750 + self.generator.below(501)))
         record.delays[kind] = min(
             record.delays[kind].scaled(permille: 2000), self.limits.backoffLast)
         let bound = NIOLoopBound((self, record), eventLoop: self.loop)

@@ -33,6 +33,7 @@ extension PeerMesh {
             if refusal == .rolledBack { _ = self.meet(hello) }
             return .refuse(PeerRefusal(refusal))
         }
+        if let refusal = self.events?.refusal(of: hello) { return .refuse(refusal) }
         let record =
             self.records[hello.node] ?? self.add(hello.node, address: nil, isSeed: false)
         guard let record else {
@@ -49,16 +50,18 @@ extension PeerMesh {
         // Links of an earlier start: that program is dead.
         for kind in PeerLinkKind.allCases {
             if let other = record.links[kind], let theirs = other.hello,
-                theirs.boot < hello.boot, other !== link
+                theirs.isEarlierStart(than: hello), other !== link
             {
                 other.close()
             }
         }
         if let other = record.links[hello.link], other !== link {
-            // Who dials again has lost the earlier one. Of two that cross the lesser name's stays.
+            // Who dials again has lost the earlier one, unless it dialed before it counted its
+            // newest boot. Of two that cross the lesser name's stays.
             let isSameWay = (other.dialed == nil) == (link.dialed == nil)
             let dialer = link.dialed == nil ? hello.node : self.name
-            guard isSameWay || dialer == min(self.name, hello.node) else {
+            let isLate = other.hello.map { $0.boot > hello.boot } ?? false
+            guard isSameWay ? !isLate : dialer == min(self.name, hello.node) else {
                 return .leave("another connection is in use")
             }
             other.close(Goodbye(label: "duplicate", sentence: "another connection is in use"))
@@ -103,6 +106,8 @@ extension PeerMesh {
                 metadata: ["peer": "\(name)", "link": "\(kind)"])
             self.events?.peerDown(name, hello.incarnation, kind)
         }
+        // Who was told that it is no member any more will be told the same again.
+        if refusal?.cause == .toldRemoved { record.delays[kind] = self.limits.removedPause }
         // Not before a link that takes this one's place has been entered.
         self.dialLater(record, kind)
     }
@@ -116,7 +121,8 @@ extension PeerMesh {
             "peer": "\(link.who)", "cause": "\(cause)", "reason": "\(refusal.sentence)",
         ]
         switch refusal.cause {
-        case .told: self.logger.warning("a peer refuses this node", metadata: metadata)
+        case .told, .toldRemoved:
+            self.logger.warning("a peer refuses this node", metadata: metadata)
         case _: self.logger.warning("connection with a peer refused", metadata: metadata)
         }
     }

@@ -24,6 +24,8 @@ package protocol PeerEvents: AnyObject {
     /// A connection with `who` (a name as far as it is known, else an address) was refused or ended
     /// for a cause; counted and, once a minute, logged already.
     func peerRefused(_ who: String, _ refusal: PeerRefusal)
+    /// Why a peer whose Hello is right may not speak all the same; nil: it may.
+    func refusal(of peer: Hello) -> PeerRefusal?
     /// A bulk link that was full (`isWritable`) takes messages again.
     func peerDrained(_ node: NodeName)
     /// Asked before each frame of a bulk link; false: reading stops until `resumeReading`.
@@ -32,6 +34,7 @@ package protocol PeerEvents: AnyObject {
 
 extension PeerEvents {
     package func peerRefused(_ who: String, _ refusal: PeerRefusal) {}
+    package func refusal(of peer: Hello) -> PeerRefusal? { nil }
     package func peerDrained(_ node: NodeName) {}
     package func mayRead(from node: NodeName) -> Bool { true }
 }
@@ -54,6 +57,9 @@ package struct PeerLimits: Sendable {
     /// First and longest pause between attempts to connect, before jitter.
     package var backoffFirst = Duration.milliseconds(50)
     package var backoffLast = Duration.seconds(1)
+    /// Pause, before jitter, between attempts to connect with a seed that is a member no longer, and
+    /// of a node that was told so itself.
+    package var removedPause = Duration.seconds(10)
     package var connectTimeout = Duration.seconds(3)
     /// Connections of strangers (no Hello yet) at once.
     package var strangersMax = 64
@@ -226,17 +232,36 @@ package final class PeerMesh {
         guard node != self.name else { return }
         let record = self.records[node] ?? self.add(node, address: nil, isSeed: false)
         guard let record else { return }
-        record.isForgotten = false
         if !record.isSeed { record.address = address }
+        self.remember(node)
         self.dial(node)
     }
 
-    /// Closes what is open with a node that is a member no longer, and dials it no more.
+    /// A node that was forgotten is a member again: another disk has its name.
+    package func remember(_ node: NodeName) {
+        guard let record = self.records[node], record.isForgotten else { return }
+        record.isForgotten = false
+        record.cancelDials()
+        record.delays = PerLink(
+            control: self.limits.backoffFirst, bulk: self.limits.backoffFirst)
+        self.dial(node)
+    }
+
+    /// Closes what is open with a node that is a member no longer, and says so to it.
+    ///
+    /// It is dialed no more, but for a seed: with an empty disk a seed waits for those that dial it,
+    /// and so it is looked for, without a word in the log, once in `removedPause`.
     package func forget(_ node: NodeName) {
-        guard let record = self.records[node] else { return }
+        guard let record = self.records[node], !record.isForgotten else { return }
         record.isForgotten = true
         record.cancelDials()
-        self.disconnect(node)
+        let goodbye = Goodbye(
+            label: PeerRefusal.Cause.removed.rawValue, sentence: PeerRefusal.removedSentence)
+        for kind in PeerLinkKind.allCases {
+            // Whoever is about to be greeted may be another disk.
+            if let link = record.links[kind] { link.close(link.isUp ? goodbye : nil) }
+            self.dialLater(record, kind)
+        }
     }
 
     /// Closes both links; they are made again at once if we are the one who dials.

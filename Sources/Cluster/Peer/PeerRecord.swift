@@ -45,8 +45,10 @@ final class PeerRecord {
     var delays: PerLink<Duration>
     /// Why it was not reached last.
     var lastError: String?
-    /// A member that was removed is not dialed.
+    /// A member that was removed.
     var isForgotten = false
+    /// Whether links with it are to be made.
+    var isWanted: Bool { !self.isForgotten || self.isSeed }
 
     init(_ name: NodeName, address: Endpoint?, isSeed: Bool, delay: Duration) {
         self.name = name

@@ -36,9 +36,16 @@ package struct PeerRefusal: Error, Equatable, Sendable {
         /// More waits to be sent than the queue may hold.
         case queueFull = "queue_full"
         case tooMany = "too_many"
+        /// It was a member, and its disk never will be again.
+        case removed
         /// The other side has refused us.
         case told
+        /// The other side says that this node was removed.
+        case toldRemoved = "told_removed"
     }
+
+    /// Of `.removed`.
+    package static let removedSentence = "this node was removed from the cluster"
 
     package var cause: Cause
     package var sentence: String
