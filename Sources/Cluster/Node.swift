@@ -109,7 +109,7 @@ package final class Node: @unchecked Sendable {
     /// Snapshots for others, and from them.
     var source = SnapshotSource()
     var sink = SnapshotSink()
-    var snapshotLimits = SnapshotLimits()
+    var snapshotFiles = SnapshotFiles()
     var sharing = Sharing()
     /// Another session of this process is being opened.
     var isReopening = false

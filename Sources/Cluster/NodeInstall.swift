@@ -7,8 +7,7 @@
 //           journal is durable: the queue is replaced, the core is told, mail goes on.
 // Never     a state that goes back: the core takes none that is not ahead of what is committed
 //           here. Nothing is applied twice: entries up to the snapshot are never handed out again.
-// Limits    one at a time; `windowMax` bytes that are not written yet; a transfer is dropped after
-//           `SnapshotLimits.silence`.
+// Decides   nothing: Machine/SnapshotSink does, for this driver and the node simulator's.
 // See       Storage's Snapshots (crashes), NodeMachine.install (sessions, leases).
 
 import Logging
@@ -30,37 +29,16 @@ struct PreparedSnapshot: Sendable {
     var queue: RestoredQueue
 }
 
-/// A snapshot on its way in.
-struct SnapshotReceiving {
-    var holder: Holder
-    var offer: SnapshotOffer
-    /// Nil: space is being taken for it.
-    var file: IncomingSnapshot?
-    /// Handed to storage.
-    var received: UInt64 = 0
-    var written: UInt64 = 0
-    var isChecking = false
-    var heardAt: Instant
-}
-
-/// What the member's half remembers.
-struct SnapshotSink {
-    /// Bytes that a sender may have on the way beyond what is written.
-    static let windowMax: UInt64 = 32 << 20
-
-    var receiving: SnapshotReceiving?
+/// The files of both halves, as storage has them.
+struct SnapshotFiles {
+    /// What is read for others.
+    var export: SnapshotExport?
+    /// What is written; nil: space is being taken for it.
+    var incoming: IncomingSnapshot?
+    /// What the core may take.
     var prepared: PreparedSnapshot?
-    var preparedAt = Instant.zero
-    /// The core has asked for it; it is not current yet.
-    var installing: (request: StoreRequest, snapshot: PreparedSnapshot)?
-    /// The storage is at it, or it waits for the journal.
-    var isPlacing = false
-    /// Without room: not tried again before.
-    var notBefore = Instant.zero
-    /// What the core wants stored behind it.
-    var behind: [StoreRequest] = []
-    /// Since the start of the process.
-    var installedCount: UInt64 = 0
+    /// What it has taken.
+    var installing: PreparedSnapshot?
 }
 
 extension Node {
@@ -89,110 +67,96 @@ extension Node {
     }
 
     private func offered(_ offer: SnapshotOffer, _ holder: Holder) {
-        let now = SystemClock.bootTime()
-        let raft = self.machine.replica.raft
-        if let prepared = self.sink.prepared, prepared.id == offer.id, prepared.holder == holder {
-            self.sink.preparedAt = now
-            return self.answer(offer.id, .ready, offer.totalBytes, to: holder)
-        }
-        guard offer.position.index > raft.commit else {
-            // It was installed, and the leader has not heard of that: its core is told.
-            return self.answer(offer.id, .ready, offer.totalBytes, to: holder)
-        }
-        guard self.phase != .stopping, self.phase != .stopped, raft.leader == holder.incarnation,
-            self.sink.installing == nil, !self.sink.isPlacing
-        else { return self.answer(offer.id, .refused, 0, to: holder) }
-        if let receiving = self.sink.receiving, receiving.holder == holder,
-            receiving.offer == offer
-        {
-            // A broken link: on it goes.
-            self.sink.receiving?.heardAt = now
-            guard receiving.file != nil, !receiving.isChecking else { return }
-            return self.answer(offer.id, .taking, receiving.received, to: holder)
-        }
-        self.dropIncomingSnapshot()
-        self.sink.receiving = SnapshotReceiving(holder: holder, offer: offer, heardAt: now)
-        let loop = self.loop
-        self.storage.beginSnapshot(byteCount: offer.totalBytes) { result in
-            loop.execute { self.begun(result, offer, holder) }
+        let offered = self.sink.offered(
+            offer, by: holder, &self.machine,
+            isStopping: self.phase == .stopping || self.phase == .stopped,
+            now: SystemClock.bootTime())
+        switch offered {
+        case .wait: return
+        case .answer(let verdict, let taken): self.answer(offer.id, verdict, taken, to: holder)
+        case .begin:
+            self.abandonIncoming()
+            let loop = self.loop
+            self.storage.beginSnapshot(byteCount: offer.totalBytes) { result in
+                loop.execute { self.begun(result, offer, holder) }
+            }
         }
     }
 
     private func begun(
         _ result: Result<IncomingSnapshot, SnapshotError>, _ offer: SnapshotOffer, _ holder: Holder
     ) {
-        let isWanted =
-            self.sink.receiving?.offer == offer && self.sink.receiving?.holder == holder
-            && self.sink.receiving?.file == nil
+        var file: IncomingSnapshot?
         switch result {
-        case .success(let file):
-            guard isWanted else { return self.storage.abandonSnapshot(file) }
-            self.sink.receiving?.file = file
-            self.answer(offer.id, .taking, 0, to: holder)
+        case .success(let space): file = space
         case .failure(let error):
-            if isWanted { self.sink.receiving = nil }
             self.logger.warning(
                 "a snapshot of the leader is refused", metadata: ["why": "\(error.label)"])
-            self.answer(offer.id, .refused, 0, to: holder)
+        }
+        switch self.sink.begun(offer, by: holder, hasSpace: file != nil) {
+        case .abandon:
+            if let file { self.storage.abandonSnapshot(file) }
+        case .answer(let verdict, let taken):
+            if let file { self.snapshotFiles.incoming = file }
+            self.answer(offer.id, verdict, taken, to: holder)
         }
     }
 
-    /// The transfer that this message of `holder` belongs to.
-    private func receiving(_ id: UInt64, _ holder: Holder) -> SnapshotReceiving? {
-        guard let receiving = self.sink.receiving, receiving.offer.id == id,
-            receiving.holder == holder, receiving.file != nil, !receiving.isChecking
-        else { return nil }
-        return receiving
-    }
-
     private func took(_ id: UInt64, _ offset: UInt64, _ bytes: [UInt8], _ holder: Holder) {
-        guard let receiving = self.receiving(id, holder), let file = receiving.file else { return }
-        let received = receiving.received + UInt64(bytes.count)
-        guard offset == receiving.received, !bytes.isEmpty,
-            received <= receiving.offer.totalBytes,
-            received - receiving.written <= SnapshotSink.windowMax
-        else { return self.receivingFailed(id, "out of order", holder) }
-        self.sink.receiving?.received = received
-        self.sink.receiving?.heardAt = SystemClock.bootTime()
-        let loop = self.loop
-        self.storage.writeSnapshot(file, bytes) { result in
-            loop.execute { self.wrote(result, id, holder) }
+        let took = self.sink.took(
+            id, offset: offset, bytes: UInt64(bytes.count), from: holder, &self.machine,
+            now: SystemClock.bootTime())
+        switch took {
+        case .ignored: return
+        case .outOfOrder: self.receivingFailed(id, "out of order", holder)
+        case .write:
+            guard let file = self.snapshotFiles.incoming else {
+                unreachable("space was taken for what is written")
+            }
+            let loop = self.loop
+            self.storage.writeSnapshot(file, bytes) { result in
+                loop.execute { self.wrote(result, id, holder) }
+            }
         }
     }
 
     private func wrote(
         _ result: Result<UInt64, SnapshotError>, _ id: UInt64, _ holder: Holder
     ) {
-        guard self.receiving(id, holder) != nil else { return }
         switch result {
         case .success(let written):
-            self.sink.receiving?.written = written
-            self.answer(id, .taking, written, to: holder)
-        case .failure(let error): self.receivingFailed(id, "\(error.label)", holder)
+            guard let taken = self.sink.wrote(id, from: holder, upTo: written) else { return }
+            self.answer(id, .taking, taken, to: holder)
+        case .failure(let error):
+            guard self.sink.writeFailed(id, from: holder, &self.machine) else { return }
+            self.receivingFailed(id, "\(error.label)", holder)
         }
     }
 
     private func receivingFailed(_ id: UInt64, _ why: String, _ holder: Holder) {
-        self.dropIncomingSnapshot()
+        self.abandonIncoming()
         self.logger.warning("a snapshot cannot be taken", metadata: ["why": "\(why)"])
         self.answer(id, .failed, 0, to: holder)
     }
 
-    private func dropIncomingSnapshot() {
-        if let file = self.sink.receiving?.file { self.storage.abandonSnapshot(file) }
-        self.sink.receiving = nil
-        if let prepared = self.sink.prepared { self.storage.abandonSnapshot(prepared.file) }
-        self.sink.prepared = nil
-        self.machine.readySnapshot = nil
+    /// The sink has dropped what came.
+    private func abandonIncoming() {
+        if let file = self.snapshotFiles.incoming.take() { self.storage.abandonSnapshot(file) }
+        if let prepared = self.snapshotFiles.prepared.take() {
+            self.storage.abandonSnapshot(prepared.file)
+        }
     }
 
     // MARK: Reading it.
 
     private func isWhole(_ id: UInt64, _ digest: BodyDigest, _ holder: Holder) {
-        guard let receiving = self.receiving(id, holder), let file = receiving.file else { return }
-        self.sink.receiving?.isChecking = true
-        self.sink.receiving?.heardAt = SystemClock.bootTime()
-        let (loop, offer) = (self.loop, receiving.offer)
+        guard let offer = self.sink.isWhole(id, from: holder, now: SystemClock.bootTime()) else {
+            return
+        }
+        guard let file = self.snapshotFiles.incoming else {
+            unreachable("space was taken for what is checked")
+        }
+        let loop = self.loop
         self.storage.checkSnapshot(
             file, digest, digest: SnapshotLimits.digest,
             load: { rows in try Self.load(rows, file, offer, holder) },
@@ -204,62 +168,55 @@ extension Node {
         _ rows: SnapshotRows, _ file: IncomingSnapshot, _ offer: SnapshotOffer, _ holder: Holder
     ) throws -> PreparedSnapshot {
         let (meta, queueMeta) = try NodeMeta.decode(rows.meta.meta)
-        var reader = ByteReader(offer.configuration)
-        let configuration = try Configuration(from: &reader)
         let position = LogPosition(term: rows.meta.appliedTerm, index: rows.meta.appliedIndex)
-        guard position == offer.position, configuration == meta.configuration else {
+        guard try offer.isOf(position, meta.configuration) else {
             throw CodecError.outOfRange("position")
         }
         let restored = try RestoredQueue(meta: queueMeta) { try rows.forEach($0) }
         return PreparedSnapshot(
             id: offer.id, holder: holder, file: file, position: position,
-            configuration: configuration, queue: restored)
+            configuration: meta.configuration, queue: restored)
     }
 
     private func checked(
         _ result: Result<PreparedSnapshot, SnapshotError>, _ id: UInt64, _ holder: Holder
     ) {
-        guard let receiving = self.sink.receiving, receiving.offer.id == id,
-            receiving.holder == holder, receiving.isChecking
-        else {
-            if case .success(let prepared) = result { self.storage.abandonSnapshot(prepared.file) }
-            return
-        }
-        switch result {
-        case .success(let prepared):
-            self.sink.receiving = nil
-            self.sink.prepared = prepared
-            self.sink.preparedAt = SystemClock.bootTime()
-            self.machine.readySnapshot = Snapshot(
+        var snapshot: Snapshot?
+        if case .success(let prepared) = result {
+            snapshot = Snapshot(
                 position: prepared.position, configuration: prepared.configuration, data: [])
-            self.answer(id, .ready, receiving.offer.totalBytes, to: holder)
-        case .failure(let error): self.receivingFailed(id, "\(error.label)", holder)
+        }
+        let checked = self.sink.checked(
+            id, from: holder, snapshot, &self.machine, now: SystemClock.bootTime())
+        switch (checked, result) {
+        case (.abandon, .success(let prepared)): self.storage.abandonSnapshot(prepared.file)
+        case (.abandon, .failure): return
+        case (.ready(let taken), .success(let prepared)):
+            self.snapshotFiles.incoming = nil
+            self.snapshotFiles.prepared = prepared
+            self.answer(id, .ready, taken, to: holder)
+        case (.failed, .failure(let error)): self.receivingFailed(id, "\(error.label)", holder)
+        case (.ready, .failure), (.failed, .success):
+            unreachable("what was read is ready, and nothing else")
         }
     }
 
     // MARK: Installing it.
 
-    /// Behind a message of agreement. 1 The core takes the snapshot that lies ready: all of it is
-    /// committed now. 2 A tick, which drops what is behind the commit index, would drop the very
-    /// file that the core is about to ask for. So what the core wants stored is asked at once.
+    /// Behind a message of agreement; see `SnapshotSink.isTaken`.
     func takeSnapshotIfReady() {
-        guard let prepared = self.sink.prepared,
-            prepared.position.index <= self.machine.commit
-        else { return }
-        self.turn()
+        if self.sink.isTaken(by: self.machine) { self.turn() }
     }
 
-    /// What the core asks for. Behind a snapshot that is being put in place everything waits.
+    /// What the core asks for.
     func store(_ request: StoreRequest) {
-        guard self.sink.installing == nil else { return self.sink.behind.append(request) }
-        guard let snapshot = request.snapshot else { return self.storeEntries(of: request) }
-        guard let prepared = self.sink.prepared, prepared.position == snapshot.position else {
-            unreachable("the core takes only the snapshot that lies ready")
+        switch self.sink.store(request, &self.machine) {
+        case .behind: return
+        case .entries: self.storeEntries(of: request)
+        case .snapshot:
+            self.snapshotFiles.installing = self.snapshotFiles.prepared.take()
+            self.install()
         }
-        self.sink.prepared = nil
-        self.machine.readySnapshot = nil
-        self.sink.installing = (request, prepared)
-        self.install()
     }
 
     private func storeEntries(
@@ -277,38 +234,34 @@ extension Node {
                 installs: snapshot))
     }
 
-    /// As soon as no checkpoint is being written; none is begun until the queue is replaced.
     private func install() {
-        guard let installing = self.sink.installing, !self.sink.isPlacing,
-            !self.checkpoint.isRunning, SystemClock.bootTime() >= self.sink.notBefore
+        guard
+            self.sink.place(
+                isCheckpointing: self.checkpoint.isRunning, now: SystemClock.bootTime())
         else { return }
-        self.sink.isPlacing = true
+        guard let snapshot = self.snapshotFiles.installing else {
+            unreachable("what is put in place was prepared")
+        }
         self.checkpoint.isRunning = true
         let loop = self.loop
-        self.storage.installSnapshot(installing.snapshot.file) { result in
+        self.storage.installSnapshot(snapshot.file) { result in
             loop.execute { self.placed(result) }
         }
     }
 
     private func placed(_ result: Result<UInt64, SnapshotError>) {
-        guard let installing = self.sink.installing else {
-            unreachable("what is being put in place is remembered")
-        }
         switch result {
         case .success(let position):
-            self.sink.installing = nil
+            let (request, behind) = self.sink.placed()
             self.storeEntries(
-                of: installing.request, behind: position, installing: installing.snapshot)
-            let behind = self.sink.behind
-            self.sink.behind = []
+                of: request, behind: position, installing: self.snapshotFiles.installing.take())
             for request in behind { self.store(request) }
             self.drain()
         case .failure(let error):
-            // The old state is in force. Without room it is tried again; what else there is has
-            // been told as the storage's fault, and ends the process.
-            self.sink.isPlacing = false
+            // What there is beside a lack of room has been told as the storage's fault, and ends
+            // the process.
+            self.sink.notPlaced(now: SystemClock.bootTime())
             self.checkpoint.isRunning = false
-            self.sink.notBefore = SystemClock.bootTime() + self.snapshotLimits.pause
             self.logger.error(
                 "a snapshot cannot be put in place", metadata: ["why": "\(error.label)"])
         }
@@ -319,8 +272,7 @@ extension Node {
         let session = self.machine.session
         let found = self.machine.install(
             snapshot.queue.take(), at: snapshot.position, at: self.clocks)
-        self.sink.isPlacing = false
-        self.sink.installedCount += 1
+        self.sink.installed()
         self.checkpoint.isRunning = false
         self.checkpoint.index = snapshot.position.index
         self.checkpoint.configuration = snapshot.configuration
@@ -373,19 +325,9 @@ extension Node {
         self.updateObstacle()
     }
 
-    /// With each tick: what leads to nothing goes.
+    /// With each tick.
     func tickInstall(_ now: Instant) {
         self.install()
-        if let receiving = self.sink.receiving,
-            now - receiving.heardAt >= self.snapshotLimits.silence, !receiving.isChecking
-        {
-            self.dropIncomingSnapshot()
-        }
-        if let prepared = self.sink.prepared,
-            prepared.position.index <= self.machine.replica.raft.commit
-                || now - self.sink.preparedAt >= self.snapshotLimits.silence
-        {
-            self.dropIncomingSnapshot()
-        }
+        if self.sink.tick(&self.machine, now: now) { self.abandonIncoming() }
     }
 }

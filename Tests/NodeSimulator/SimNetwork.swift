@@ -27,10 +27,10 @@ enum SimLoad {
     case fetchBody(UInt64, Tag)
     case fetched(UInt64, SimBody)
     case fetchFailed(UInt64)
-    case snapshotOffer(SimOffer)
-    case snapshotPiece(UInt64, Int)
+    case snapshotOffer(SnapshotOffer)
+    case snapshotPiece(UInt64, UInt64)
     case snapshotDone(UInt64, SimCheckpoint)
-    case snapshotAnswer(UInt64, SimVerdict, Int)
+    case snapshotAnswer(UInt64, SnapshotVerdict, UInt64)
     /// Once a second: what a node says of itself.
     case standing(refusesBodies: Bool, isDraining: Bool)
 }

@@ -45,7 +45,7 @@ extension SimNode {
 
     func linkDown(_ peer: Int, _ kind: SimLinkKind) {
         guard let holder = self.holder(of: peer) else { return }
-        self.sendingFailed(peer)
+        self.sendingFailed(holder)
         switch kind {
         case .control:
             self.hasControl[peer] = false
@@ -147,6 +147,7 @@ extension SimNode {
     private func take(
         _ load: SimLoad, from peer: Int, _ disk: MemberID
     ) throws(NodeMachine.PeerError) {
+        let holder = Holder(node: "n\(peer)", incarnation: disk)
         switch load {
         case .agreement(let bytes): try self.machine.step(bytes, from: disk)
         case .forward(let command):
@@ -163,20 +164,17 @@ extension SimNode {
         case .bodyChunk(let number, let ordinal): self.chunk(number, ordinal, peer)
         case .bodyEnd(let number, let tag, let body, let chunks):
             self.end(number, tag, body, chunks, peer)
-        case .bodyStored(let tag):
-            let holder = Holder(node: "n\(peer)", incarnation: disk)
-            self.change(tag) { $0.confirmed(holder) }
-        case .bodyRefused(let tag):
-            self.refused(tag, Holder(node: "n\(peer)", incarnation: disk))
+        case .bodyStored(let tag): self.change(tag) { $0.confirmed(holder) }
+        case .bodyRefused(let tag): self.refused(tag, holder)
         case .streamRefused: break
         case .fetchBody(let number, let tag): self.serve(number, tag, peer)
         case .fetched(let number, let body): self.fetched(number, body)
         case .fetchFailed(let number): self.fetchFailed(number)
-        case .snapshotOffer(let offer): self.offered(offer, peer)
-        case .snapshotPiece(let id, let number): self.took(id, number, peer)
-        case .snapshotDone(let id, let checkpoint): self.isWhole(id, checkpoint, peer)
+        case .snapshotOffer(let offer): self.offered(offer, holder)
+        case .snapshotPiece(let id, let number): self.took(id, number, holder)
+        case .snapshotDone(let id, let checkpoint): self.isWhole(id, checkpoint, holder)
         case .snapshotAnswer(let id, let verdict, let taken):
-            self.snapshotAnswered(id, verdict, taken, peer)
+            self.snapshotAnswered(id, verdict, taken, holder)
         case .standing(let refuses, let drains): self.stands(peer, refuses, drains)
         }
     }

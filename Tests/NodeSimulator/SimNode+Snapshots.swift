@@ -1,7 +1,8 @@
 // SimNode+Snapshots.swift - the state as a whole, from a leader to a member that lacks the log.
 //
-// Like      NodeSnapshots (the leader's half) and NodeInstall (the member's), in their order. A
-//           file is the checkpoint; its pieces are counted, and come with their done.
+// Like      NodeSnapshots (the leader's half) and NodeInstall (the member's): what SnapshotSource
+//           and SnapshotSink decide is done here to a file that is the checkpoint. Its pieces are
+//           counted, one for a byte, and come with their end.
 
 import Cluster
 import MailQueue
@@ -9,72 +10,51 @@ import Primitives
 import Raft
 import Spool
 
-struct SimOffer: Equatable {
-    var id: UInt64
-    var position: LogPosition
-    var configuration: Configuration
-    var pieces: Int
-}
-
-enum SimVerdict { case taking, ready, installed, refused, failed }
-
 /// A snapshot that is whole; see `PreparedSnapshot`.
 struct SimSnapshot {
     var id: UInt64
-    var from: Int
+    var holder: Holder
     var checkpoint: SimCheckpoint
 }
 
-/// The leader's half; see `SnapshotSource`.
-struct SimSource {
-    struct Sending {
-        var peer: Int
-        var member: MemberID
-        var message: Message
-        var sent = 0
-        var taken = 0
-        var isWanted = false
-        var isReading = false
-        var isDone = false
-        var heardAt: Instant
-    }
-    static let window = 4
-    static let pause = Duration.seconds(1)
-    static let silence = Duration.seconds(20)
-    static let idle = Duration.seconds(5)
-
-    var id: UInt64 = 0
+/// The files of both halves; see `SnapshotFiles`.
+struct SimSnapshotFiles {
     var export: SimCheckpoint?
-    var isExporting = false
-    var notBefore = Instant.zero
-    var usedAt = Instant.zero
-    var sendings: [Sending] = []
-    var failures: [(member: MemberID, at: Instant)] = []
-
-    func place(_ peer: Int) -> Int? { self.sendings.firstIndex { $0.peer == peer } }
+    var prepared: SimSnapshot?
+    var installing: SimSnapshot?
 }
 
-/// The member's half; see `SnapshotSink`.
-struct SimSink {
-    struct Receiving {
-        var from: Int
-        var offer: SimOffer
-        var hasFile = false
-        var received = 0
-        var written = 0
-        var isChecking = false
-        var heardAt: Instant
-    }
-    var receiving: Receiving?
-    var prepared: SimSnapshot?
-    var preparedAt = Instant.zero
-    var installing: (request: StoreRequest, snapshot: SimSnapshot)?
-    var isPlacing = false
-    var behind: [StoreRequest] = []
+extension SnapshotLimits {
+    static let simulated = {
+        var limits = Self()
+        limits.pieceBytes = 1
+        limits.windowBytes = 4
+        limits.silence = .seconds(20)
+        limits.idle = .seconds(5)
+        return limits
+    }()
+}
+
+extension SnapshotSource {
+    static let simulated = {
+        var source = Self()
+        source.limits = .simulated
+        return source
+    }()
+}
+
+extension SnapshotSink {
+    static let simulated = {
+        var sink = Self()
+        sink.limits = .simulated
+        // What finds no room is tried again with the next tick.
+        sink.limits.pause = .zero
+        return sink
+    }()
 }
 
 extension SimCheckpoint {
-    var pieces: Int { 1 + self.rows.count / 4 }
+    var pieces: UInt64 { 1 + UInt64(self.rows.count) / 4 }
 }
 
 extension SimNode {
@@ -82,274 +62,208 @@ extension SimNode {
 
     func tickSnapshots() {
         let now = self.clock
-        if self.machine.replica.raft.wantsSnapshot { self.exportIfIdle(now) }
-        if self.machine.replica.raft.role != .leader {
-            self.source.sendings = []
-            self.source.failures = []
-        }
-        self.forgetInstalled()
-        for sending in self.source.sendings
-        where now - sending.heardAt >= SimSource.silence { self.sendingFailed(sending.peer) }
-        while let place = self.source.failures.firstIndex(where: { $0.at <= now }) {
-            let failure = self.source.failures.remove(at: place)
-            self.machine.reportSnapshot(failure.member, isInstalled: false)
-        }
-        if self.source.export != nil, self.source.sendings.isEmpty,
-            now - self.source.usedAt >= SimSource.idle
-        {
-            self.source.export = nil
+        for action in self.source.tick(self.machine.replica.raft, now: now) {
+            switch action {
+            case .make: self.makeSnapshot(now)
+            case .say: continue
+            case .report(let member): self.machine.reportSnapshot(member, isInstalled: false)
+            case .release: self.snapshotFiles.export = nil
+            }
         }
         self.tickInstall(now)
     }
 
-    private func forgetInstalled() {
-        let raft = self.machine.replica.raft
-        guard raft.role == .leader else { return }
-        self.source.sendings.removeAll { sending in
-            let place = raft.membership.place(of: sending.member)
-            return place.map { raft.membership.peers[$0].progress.state } != .snapshot
-        }
-    }
-
     func compactLog() {
-        let making = self.source.isExporting ? self.checkpointIndex : nil
-        let offered = self.source.export.map(\.position.index)
         self.machine.compact(
             checkpoint: self.checkpointIndex, within: self.world.scenario.log,
-            snapshot: offered.map { min($0, making ?? .max) } ?? making)
+            snapshot: self.source.keptFrom(checkpoint: self.checkpointIndex))
     }
 
-    private var checkpointServes: Bool {
-        let raft = self.machine.replica.raft
-        return self.checkpointIndex > 0 && self.checkpointIndex + 1 >= raft.firstIndex
-            && self.checkpointMembers == raft.configuration
-    }
-
-    private func exportIfIdle(_ now: Instant) {
-        guard !self.source.isExporting, !self.isCheckpointing, now >= self.source.notBefore else {
-            return
+    private func makeSnapshot(_ now: Instant) {
+        let newest = SnapshotSource.Checkpoint(
+            index: self.checkpointIndex, configuration: self.checkpointMembers)
+        let making = self.source.begin(
+            self.machine.replica.raft, newest, isBusy: self.isCheckpointing, now: now)
+        switch making {
+        case .nothing: return
+        case .export: self.export()
+        case .checkpoint:
+            self.makeCheckpoint { isSaved in
+                if isSaved { self.export() } else { self.source.exportFailed(now: self.clock) }
+            }
         }
-        self.source.isExporting = true
-        guard !self.checkpointServes else { return self.export() }
-        self.makeCheckpoint { isSaved in
-            if isSaved { self.export() } else { self.exportFailed() }
-        }
-    }
-
-    private func exportFailed() {
-        self.source.isExporting = false
-        self.source.notBefore = self.clock + SimSource.pause
     }
 
     private func export() {
         let checkpoint = self.disk.checkpoint
         self.world.after(self.world.draw(1, 50) * SimWorld.millisecond, on: self) {
-            guard let checkpoint, !self.world.chance(50) else { return self.exportFailed() }
-            self.exported(checkpoint)
+            guard let checkpoint, !self.world.chance(50) else {
+                return self.source.exportFailed(now: self.clock)
+            }
+            let snapshot = self.source.exported(
+                checkpoint.position, checkpoint.configuration, bytes: checkpoint.pieces,
+                id: self.dice.next(), now: self.clock)
+            self.snapshotFiles.export = checkpoint
+            self.machine.offer(snapshot)
+            self.isTurnPlanned = true
         }
-    }
-
-    private func exported(_ checkpoint: SimCheckpoint) {
-        self.source.isExporting = false
-        for sending in self.source.sendings { self.sendingFailed(sending.peer) }
-        self.source.export = checkpoint
-        self.source.id = self.dice.next()
-        self.source.usedAt = self.clock
-        self.machine.offer(
-            Snapshot(
-                position: checkpoint.position, configuration: checkpoint.configuration, data: []))
-        self.isTurnPlanned = true
     }
 
     // MARK: Sending.
 
+    /// A peer by name, whichever disk it has now.
+    @discardableResult
+    private func send(_ load: SimLoad, to holder: Holder) -> Bool {
+        guard let peer = self.world.nodes.firstIndex(where: { $0.name == holder.node }) else {
+            unreachable("a node of another world")
+        }
+        return self.send(load, .bulk, to: peer)
+    }
+
     func sendSnapshot(_ message: Message, _ snapshot: Snapshot) {
         let now = self.clock
-        guard let peer = self.place(of: message.to) else { return self.notSent(message.to) }
-        self.source.sendings.removeAll { $0.peer == peer }
-        guard let export = self.source.export, export.position == snapshot.position else {
-            self.exportIfIdle(now)
-            return self.notSent(message.to)
+        let holder = self.place(of: message.to).flatMap { self.holder(of: $0) }
+        switch self.source.offer(message, snapshot, to: holder, now: now) {
+        case .later: return
+        case .make: self.makeSnapshot(now)
+        case .offer(let offer, let holder):
+            let isSent = self.send(.snapshotOffer(offer), to: holder)
+            self.source.offered(message, to: holder, isSent: isSent, now: now)
         }
-        let offer = SimOffer(
-            id: self.source.id, position: snapshot.position,
-            configuration: snapshot.configuration, pieces: export.pieces)
-        guard self.send(.snapshotOffer(offer), .bulk, to: peer) else {
-            return self.notSent(message.to)
-        }
-        self.source.usedAt = now
-        self.source.sendings.append(
-            SimSource.Sending(peer: peer, member: message.to, message: message, heardAt: now))
     }
 
-    private func notSent(_ member: MemberID) {
-        self.source.failures.append((member, self.clock + SimSource.pause))
+    func sendingFailed(_ holder: Holder) {
+        _ = self.source.failed(holder, .linkIsGone, now: self.clock)
     }
 
-    func sendingFailed(_ peer: Int) {
-        guard let place = self.source.place(peer) else { return }
-        self.notSent(self.source.sendings.remove(at: place).member)
-    }
-
-    func snapshotAnswered(_ id: UInt64, _ verdict: SimVerdict, _ taken: Int, _ peer: Int) {
-        let now = self.clock
-        guard id == self.source.id, let place = self.source.place(peer),
-            let export = self.source.export, taken <= export.pieces
-        else { return }
-        self.source.usedAt = now
-        self.source.sendings[place].heardAt = now
-        switch verdict {
-        case .refused, .failed: self.sendingFailed(peer)
-        case .taking:
-            if !self.source.sendings[place].isWanted {
-                self.source.sendings[place].isWanted = true
-                self.source.sendings[place].sent = taken
-            }
-            self.source.sendings[place].taken = taken
-            self.sendPieces(peer)
-        case .ready:
-            let message = self.source.sendings[place].message
-            guard message.term == self.machine.term else { return self.sendingFailed(peer) }
-            self.sendDirectly(message)
+    func snapshotAnswered(
+        _ id: UInt64, _ verdict: SnapshotVerdict, _ taken: UInt64, _ holder: Holder
+    ) {
+        let answered = self.source.answered(
+            id, verdict, taken: taken, by: holder, term: self.machine.term, now: self.clock)
+        switch answered {
+        case .ignored, .failed: return
+        case .goOn: self.sendPieces(holder)
+        case .speak(let message): self.sendDirectly(message)
         case .installed:
-            let member = self.source.sendings.remove(at: place).member
             self.world.counters[.snapshots] += 1
-            self.machine.reportSnapshot(member, isInstalled: true)
+            self.machine.reportSnapshot(holder.incarnation, isInstalled: true)
         }
     }
 
-    private func sendPieces(_ peer: Int) {
-        guard let place = self.source.place(peer), let export = self.source.export else { return }
-        let sending = self.source.sendings[place]
-        guard sending.isWanted, !sending.isReading, !sending.isDone else { return }
-        guard sending.sent < export.pieces else {
-            self.source.sendings[place].isDone = self.send(
-                .snapshotDone(self.source.id, export), .bulk, to: peer)
-            return
-        }
-        guard sending.sent < sending.taken + SimSource.window else { return }
-        self.source.sendings[place].isReading = true
-        let (id, number) = (self.source.id, sending.sent)
-        self.world.after(self.world.draw(0, SimWorld.millisecond), on: self) {
-            self.pieceRead(id, number, peer)
+    private func sendPieces(_ holder: Holder) {
+        guard let export = self.snapshotFiles.export else { return }
+        switch self.source.next(for: holder, isWritable: true) {
+        case .nothing: return
+        case .end(let id):
+            if self.send(.snapshotDone(id, export), to: holder) { self.source.ended(holder) }
+        case .read(let id, let number):
+            self.world.after(self.world.draw(0, SimWorld.millisecond), on: self) {
+                self.pieceRead(id, number, holder)
+            }
         }
     }
 
-    private func pieceRead(_ id: UInt64, _ number: Int, _ peer: Int) {
-        guard id == self.source.id, let place = self.source.place(peer),
-            self.source.sendings[place].isReading, self.source.sendings[place].sent == number
-        else { return }
-        self.source.sendings[place].isReading = false
-        guard self.send(.snapshotPiece(id, number), .bulk, to: peer) else {
-            return self.sendingFailed(peer)
+    private func pieceRead(_ id: UInt64, _ number: UInt64, _ holder: Holder) {
+        guard self.source.hasRead(id, offset: number, for: holder) else { return }
+        guard self.send(.snapshotPiece(id, number), to: holder) else {
+            return self.sendingFailed(holder)
         }
-        self.source.sendings[place].sent += 1
-        self.sendPieces(peer)
+        self.source.sent(1, to: holder)
+        self.sendPieces(holder)
     }
 
     // MARK: Taking it in.
 
-    private func answer(_ id: UInt64, _ verdict: SimVerdict, _ taken: Int, _ peer: Int) {
-        self.send(.snapshotAnswer(id, verdict, taken), .bulk, to: peer)
+    private func answer(
+        _ id: UInt64, _ verdict: SnapshotVerdict, _ taken: UInt64, to holder: Holder
+    ) {
+        self.send(.snapshotAnswer(id, verdict, taken), to: holder)
     }
 
-    func offered(_ offer: SimOffer, _ peer: Int) {
-        let now = self.clock
-        let raft = self.machine.replica.raft
-        if let prepared = self.sink.prepared, prepared.id == offer.id, prepared.from == peer {
-            self.sink.preparedAt = now
-            return self.answer(offer.id, .ready, offer.pieces, peer)
-        }
-        guard offer.position.index > raft.commit else {
-            return self.answer(offer.id, .ready, offer.pieces, peer)
-        }
-        guard raft.leader == self.known[peer], self.sink.installing == nil, !self.sink.isPlacing
-        else { return self.answer(offer.id, .refused, 0, peer) }
-        if let receiving = self.sink.receiving, receiving.from == peer, receiving.offer == offer {
-            self.sink.receiving?.heardAt = now
-            guard receiving.hasFile, !receiving.isChecking else { return }
-            return self.answer(offer.id, .taking, receiving.received, peer)
-        }
-        self.dropIncomingSnapshot()
-        self.sink.receiving = SimSink.Receiving(from: peer, offer: offer, heardAt: now)
-        self.world.after(self.world.draw(1, 5) * SimWorld.millisecond, on: self) {
-            guard self.sink.receiving?.offer == offer, self.sink.receiving?.from == peer,
-                self.sink.receiving?.hasFile == false
-            else { return }
-            guard !self.isLowOnDisk else {
-                self.sink.receiving = nil
-                return self.answer(offer.id, .refused, 0, peer)
+    func offered(_ offer: SnapshotOffer, _ holder: Holder) {
+        let offered = self.sink.offered(
+            offer, by: holder, &self.machine, isStopping: false, now: self.clock)
+        switch offered {
+        case .wait: return
+        case .answer(let verdict, let taken): self.answer(offer.id, verdict, taken, to: holder)
+        case .begin:
+            self.snapshotFiles.prepared = nil
+            self.world.after(self.world.draw(1, 5) * SimWorld.millisecond, on: self) {
+                let begun = self.sink.begun(offer, by: holder, hasSpace: !self.isLowOnDisk)
+                guard case .answer(let verdict, let taken) = begun else { return }
+                self.answer(offer.id, verdict, taken, to: holder)
             }
-            self.sink.receiving?.hasFile = true
-            self.answer(offer.id, .taking, 0, peer)
         }
     }
 
-    private func receiving(_ id: UInt64, _ peer: Int) -> SimSink.Receiving? {
-        guard let receiving = self.sink.receiving, receiving.offer.id == id,
-            receiving.from == peer, receiving.hasFile, !receiving.isChecking
-        else { return nil }
-        return receiving
-    }
-
-    func took(_ id: UInt64, _ number: Int, _ peer: Int) {
-        guard let receiving = self.receiving(id, peer) else { return }
-        guard number == receiving.received, number < receiving.offer.pieces else {
-            self.dropIncomingSnapshot()
-            return self.answer(id, .failed, 0, peer)
-        }
-        self.sink.receiving?.received += 1
-        self.sink.receiving?.heardAt = self.clock
-        self.world.after(self.world.draw(0, 2 * SimWorld.millisecond), on: self) {
-            guard self.receiving(id, peer) != nil else { return }
-            self.sink.receiving?.written += 1
-            self.answer(id, .taking, self.sink.receiving?.written ?? 0, peer)
+    func took(_ id: UInt64, _ number: UInt64, _ holder: Holder) {
+        let took = self.sink.took(
+            id, offset: number, bytes: 1, from: holder, &self.machine, now: self.clock)
+        switch took {
+        case .ignored: return
+        case .outOfOrder: self.receivingFailed(id, holder)
+        case .write:
+            self.world.after(self.world.draw(0, 2 * SimWorld.millisecond), on: self) {
+                let written = 1 + (self.sink.receiving?.written ?? 0)
+                guard let taken = self.sink.wrote(id, from: holder, upTo: written) else { return }
+                self.answer(id, .taking, taken, to: holder)
+            }
         }
     }
 
-    private func dropIncomingSnapshot() {
-        self.sink.receiving = nil
-        self.sink.prepared = nil
-        self.machine.readySnapshot = nil
+    private func receivingFailed(_ id: UInt64, _ holder: Holder) {
+        self.snapshotFiles.prepared = nil
+        self.answer(id, .failed, 0, to: holder)
     }
 
-    func isWhole(_ id: UInt64, _ checkpoint: SimCheckpoint, _ peer: Int) {
-        guard let receiving = self.receiving(id, peer) else { return }
-        self.sink.receiving?.isChecking = true
-        self.sink.receiving?.heardAt = self.clock
+    func isWhole(_ id: UInt64, _ checkpoint: SimCheckpoint, _ holder: Holder) {
+        guard let offer = self.sink.isWhole(id, from: holder, now: self.clock) else { return }
         self.world.after(self.world.draw(1, 50) * SimWorld.millisecond, on: self) {
-            guard let now = self.sink.receiving, now.offer == receiving.offer, now.from == peer,
-                now.isChecking
-            else { return }
-            self.sink.receiving = nil
-            self.sink.prepared = SimSnapshot(id: id, from: peer, checkpoint: checkpoint)
-            self.sink.preparedAt = self.clock
-            self.machine.readySnapshot = Snapshot(
-                position: checkpoint.position, configuration: checkpoint.configuration, data: [])
-            self.answer(id, .ready, receiving.offer.pieces, peer)
+            self.checked(offer, checkpoint, holder)
+        }
+    }
+
+    private func checked(
+        _ offer: SnapshotOffer, _ checkpoint: SimCheckpoint, _ holder: Holder
+    ) {
+        var snapshot: Snapshot?
+        do throws(CodecError) {
+            if try offer.isOf(checkpoint.position, checkpoint.configuration) {
+                snapshot = Snapshot(
+                    position: checkpoint.position, configuration: checkpoint.configuration,
+                    data: [])
+            }
+        } catch {
+            self.world.fail(7, "an offer cannot be read: \(error)")
+        }
+        let checked = self.sink.checked(
+            offer.id, from: holder, snapshot, &self.machine, now: self.clock)
+        switch checked {
+        case .abandon: return
+        case .failed: self.receivingFailed(offer.id, holder)
+        case .ready(let taken):
+            self.snapshotFiles.prepared = SimSnapshot(
+                id: offer.id, holder: holder, checkpoint: checkpoint)
+            self.answer(offer.id, .ready, taken, to: holder)
         }
     }
 
     // MARK: Installing it.
 
-    /// Behind a message of agreement; see `Node.takeSnapshotIfReady`.
+    /// Behind a message of agreement; see `SnapshotSink.isTaken`.
     func takeSnapshotIfReady() {
-        guard let prepared = self.sink.prepared,
-            prepared.checkpoint.position.index <= self.machine.commit
-        else { return }
-        self.turn()
+        if self.sink.isTaken(by: self.machine) { self.turn() }
     }
 
     func store(_ request: StoreRequest) {
-        guard self.sink.installing == nil else { return self.sink.behind.append(request) }
-        guard let snapshot = request.snapshot else { return self.storeEntries(of: request) }
-        guard let prepared = self.sink.prepared,
-            prepared.checkpoint.position == snapshot.position
-        else { unreachable("the core takes only the snapshot that lies ready") }
-        self.sink.prepared = nil
-        self.machine.readySnapshot = nil
-        self.sink.installing = (request, prepared)
-        self.install()
+        switch self.sink.store(request, &self.machine) {
+        case .behind: return
+        case .entries: self.storeEntries(of: request)
+        case .snapshot:
+            self.snapshotFiles.installing = self.snapshotFiles.prepared.take()
+            self.install()
+        }
     }
 
     private func storeEntries(of request: StoreRequest, installing: SimSnapshot? = nil) {
@@ -362,26 +276,31 @@ extension SimNode {
     }
 
     private func install() {
-        guard let installing = self.sink.installing, !self.sink.isPlacing, !self.isCheckpointing
-        else { return }
-        self.sink.isPlacing = true
+        guard self.sink.place(isCheckpointing: self.isCheckpointing, now: self.clock) else {
+            return
+        }
         self.isCheckpointing = true
         self.world.after(self.world.draw(1, 50) * SimWorld.millisecond, on: self) {
             guard !self.world.chance(50) else {
                 // Without room: the old state is in force.
-                self.sink.isPlacing = false
+                self.sink.notPlaced(now: self.clock)
                 self.isCheckpointing = false
                 return
             }
-            self.sink.installing = nil
-            _ = self.disk.install(installing.snapshot.checkpoint)
-            self.storeEntries(of: installing.request, installing: installing.snapshot)
-            let behind = self.sink.behind
-            self.sink.behind = []
-            for request in behind { self.store(request) }
-            self.sync()
-            self.drain()
+            self.placed()
         }
+    }
+
+    private func placed() {
+        guard let snapshot = self.snapshotFiles.installing.take() else {
+            unreachable("what is put in place was prepared")
+        }
+        _ = self.disk.install(snapshot.checkpoint)
+        let (request, behind) = self.sink.placed()
+        self.storeEntries(of: request, installing: snapshot)
+        for request in behind { self.store(request) }
+        self.sync()
+        self.drain()
     }
 
     /// The snapshot is durable and current.
@@ -398,7 +317,7 @@ extension SimNode {
         self.world.counters[.installs] += 1
         self.world.note("\(self.name) installs a snapshot of \(checkpoint.position.index)")
         self.world.truth.installed(self, checkpoint)
-        self.sink.isPlacing = false
+        self.sink.installed()
         self.isCheckpointing = false
         self.checkpointIndex = checkpoint.position.index
         self.checkpointMembers = checkpoint.configuration
@@ -415,7 +334,7 @@ extension SimNode {
                 news.work.append(.report(work, self.machine.session))
             }
         }
-        self.answer(snapshot.id, .installed, 0, snapshot.from)
+        self.answer(snapshot.id, .installed, 0, to: snapshot.holder)
         self.resumeSession(found)
     }
 
@@ -442,16 +361,6 @@ extension SimNode {
 
     private func tickInstall(_ now: Instant) {
         self.install()
-        if let receiving = self.sink.receiving, now - receiving.heardAt >= SimSource.silence,
-            !receiving.isChecking
-        {
-            self.dropIncomingSnapshot()
-        }
-        if let prepared = self.sink.prepared,
-            prepared.checkpoint.position.index <= self.machine.commit
-                || now - self.sink.preparedAt >= SimSource.silence
-        {
-            self.dropIncomingSnapshot()
-        }
+        if self.sink.tick(&self.machine, now: now) { self.snapshotFiles.prepared = nil }
     }
 }

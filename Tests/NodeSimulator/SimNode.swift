@@ -133,8 +133,9 @@ final class SimNode {
     /// The members that the last checkpoint knows; nil: it was made before this start.
     var checkpointMembers: Configuration?
     var repairs: SimRepairs
-    var source = SimSource()
-    var sink = SimSink()
+    var source = SnapshotSource.simulated
+    var sink = SnapshotSink.simulated
+    var snapshotFiles = SimSnapshotFiles()
     /// New bodies of others are refused.
     var isLowOnDisk = false
     var wake: UInt64 = 0
@@ -263,8 +264,9 @@ final class SimNode {
             self.standings[place] = (false, false)
         }
         self.repairs = SimRepairs(own: self.holder, self.world.scenario)
-        self.source = SimSource()
-        self.sink = SimSink()
+        self.source = .simulated
+        self.sink = .simulated
+        self.snapshotFiles = SimSnapshotFiles()
         self.checkpointMembers = nil
         self.drainingSince = nil
         self.care = SimCare()
