@@ -3,8 +3,8 @@
 // Takes     the holder's head, pieces and refusals; the loss of its link; ticks.
 // Gives     the seal, if it is the accepted message's; then content with the blocks that it lay in,
 //           the last piece only when digest and length are right; or why it cannot be had.
-// Limits    no more pieces are under way than were asked for; `silence` for a holder that may send
-//           and does not; `Node.fetchesMax` fetches at once.
+// Limits    no more pieces are under way than were asked for; `FetchLimits.silence` for a holder
+//           that may send and does not; `Node.fetchesMax` fetches at once.
 // See       BodySender (the other side), BodySupply and NodeRepair (who asks).
 
 import MailQueue
@@ -56,9 +56,6 @@ final class BodyFetch {
         /// Nothing follows.
         case failed(FetchFailure)
     }
-    /// How long a holder may owe the next piece.
-    static let silence = Duration.seconds(10)
-
     let request: UInt64
     let holder: Holder
     private let message: Tag
@@ -144,7 +141,8 @@ final class BodyFetch {
     }
 
     func tick(_ now: Instant) {
-        guard self.seal == nil || self.asked > 0, now - self.heardAt >= Self.silence else { return }
+        guard self.seal == nil || self.asked > 0, now - self.heardAt >= FetchLimits.silence
+        else { return }
         self.fail(.silent)
     }
 }
@@ -154,17 +152,6 @@ extension Node {
     private static let fetchesMax = 1024
     /// Bodies that one peer is given at once.
     private static let answersMax = 1024
-
-    /// Holders of the message that can be asked now, in the order in which they are to be: another
-    /// one first for each message.
-    func sources(of message: Tag) -> [Holder] {
-        let holders = self.machine.queue.holders(of: message) ?? []
-        let peers = self.directory.bodyPeers.filter { holders.contains($0.holder) }.map {
-            // What a holder wants to store has nothing to do with what it can give.
-            BodyPeer(holder: $0.holder, isUp: $0.isUp)
-        }
-        return BodyCandidates.order(peers, own: self.ownHolder, stream: message.sequence)
-    }
 
     /// Asks a holder for the body of a message. `report` is never called inside this.
     ///
@@ -193,11 +180,11 @@ extension Node {
         return fetch
     }
 
-    /// It is the message that was accepted; what has ended is nobody's to judge.
+    /// It is the message that was accepted.
     func isAccepted(_ seal: BodySeal, of message: Tag) -> Bool {
-        guard let accepted = self.machine.queue.accepted(message) else { return true }
-        return accepted.digest == seal.digest
-            && accepted.originalBytes == seal.contentBytes + UInt64(seal.head.count)
+        self.machine.accepts(
+            message, digest: seal.digest,
+            originalBytes: seal.contentBytes + UInt64(seal.head.count))
     }
 
     func fetchesLost(_ holder: Holder) {

@@ -36,7 +36,7 @@ final class BodySupply {
     private let message: Tag
     /// What is proven lost here may end the message.
     private let endsLost: Bool
-    private var tried: [Holder] = []
+    private var search: BodySearch
     private var source = Source.none
     private var asker = Asker.nobody
     /// Pieces that came before they were asked for.
@@ -51,6 +51,7 @@ final class BodySupply {
         self.node = node
         self.message = message
         self.endsLost = endsLost
+        self.search = BodySearch(message, own: node.ownHolder)
     }
 
     /// Answers with the head, and with the rest to be asked for piece by piece.
@@ -96,27 +97,24 @@ final class BodySupply {
         self.leaveSource()
         // What stands ready is of this message too: it is handed on first.
         self.toSkip = self.given
-        let queue = self.node.machine.queue.holders(of: self.message)
-        guard let holders = queue else { return self.finish(.gone) }
-        let own = self.node.ownHolder
-        if holders.contains(own), !self.tried.contains(own) {
-            self.tried.append(own)
-            return self.openOwn()
-        }
-        for holder in self.node.sources(of: self.message) where !self.tried.contains(holder) {
-            self.tried.append(holder)
-            let fetch = self.node.fetch(self.message, of: holder, pieces: Self.window) { news in
-                self.took(news)
+        while true {
+            let peers = self.node.directory.bodyPeers
+            switch self.search.next(self.node.machine, peers: peers) {
+            case .over: return self.finish(.gone)
+            case .nobody: return self.finish(.unavailable)
+            case .own(let tag): return self.openOwn(tag)
+            case .ask(let holder):
+                let fetch = self.node.fetch(self.message, of: holder, pieces: Self.window) { news in
+                    self.took(news)
+                }
+                guard let fetch else { continue }
+                self.source = .peer(fetch)
+                return
             }
-            guard let fetch else { continue }
-            self.source = .peer(fetch)
-            return
         }
-        self.finish(.unavailable)
     }
 
-    private func openOwn() {
-        guard let tag = self.node.ownTag(of: self.message) else { return self.tryNext() }
+    private func openOwn(_ tag: Tag) {
         let bound = NIOLoopBound(self, eventLoop: self.node.loop)
         let (loop, storage) = (self.node.loop, self.node.storage)
         storage.openBody(tag) { result in

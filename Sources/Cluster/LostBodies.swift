@@ -47,9 +47,7 @@ extension Node {
         self.readAgain(tag) { again in
             guard let again, again.isOfTheBody else { return }
             self.onLoop { node in
-                // Of no placement (any more): there is nothing to lose.
-                guard node.machine.queue.bodyState(tag, on: node.ownHolder) == .live else { return }
-                node.loseCopies([tag])
+                if node.machine.isCopy(tag, of: node.ownHolder) { node.loseCopies([tag]) }
             }
         }
     }
@@ -59,20 +57,20 @@ extension Node {
         + " kernel's log and at smartctl -a, move node.data to a good disk, and ask the sender for"
         + " the message."
 
-    /// Proven on this node. Only the last copy's loss is the message's.
+    /// Proven on this node.
     private func bodyLost(_ message: Tag, _ tag: Tag, _ error: BodyError) -> BodyReadError {
-        guard let holders = self.machine.queue.holders(of: message) else { return .gone }
-        guard holders == self.holders else {
-            // Another body of it may have been stored here meanwhile.
-            if self.ownTag(of: message) == tag { self.loseCopies([tag]) }
+        switch self.machine.loss(of: message, under: tag, on: self.ownHolder) {
+        case .over: return .gone
+        case .elsewhere: return .unavailable
+        case .copy:
+            self.loseCopies([tag])
             return .unavailable
+        case .message:
+            self.sayLost(message, "\(error)")
+            self.propose(.bodyLost(message), .nothing)
+            return .lost
+        case .told: return .lost
         }
-        guard self.ownTag(of: message) == tag else { return .unavailable }
-        guard self.machine.queue.hasPending(message) else { return .lost }
-        self.sayLost(message, "\(error)")
-        // Proposed each time: an earlier proposal may not have come to anything.
-        self.propose(.bodyLost(message), .nothing)
-        return .lost
     }
 
     /// Said and counted once a message.

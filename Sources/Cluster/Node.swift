@@ -106,6 +106,7 @@ package final class Node: @unchecked Sendable {
     var fetches: [UInt64: BodyFetch] = [:]
     var nextFetch: UInt64 = 0
     var repairs: Repairs
+    var repairWork = RepairWork()
     /// Snapshots for others, and from them.
     var source = SnapshotSource()
     var sink = SnapshotSink()

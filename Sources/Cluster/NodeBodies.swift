@@ -273,7 +273,7 @@ extension Node {
         self.giveUpPlacings(now)
         self.tickFetches(now)
         self.resumeLinks()
-        for copy in self.repairs.copies { copy.goOn() }
+        for copy in self.repairWork.copies { copy.goOn() }
     }
 
     func holderJoined(_ holder: Holder) {

@@ -150,7 +150,9 @@ extension Node {
             return self.cannotRead(entry, error)
         }
         if session == .none { self.effects.removeAll(keepingCapacity: true) }
-        if let applied { self.planRepairs(after: applied.entry.command) }
+        if let applied, Repairs.isPlanned(after: applied.entry.command.action) {
+            self.planRepairsSoon()
+        }
         defer { if let applied { self.compareState(at: applied.entry.command) } }
         if let applied, let origin = applied.entry.command.origin, origin.session == session,
             let waiter = self.waiters.remove(origin.sequence)

@@ -28,6 +28,15 @@ struct BodyRepairTests {
         return found
     }
 
+    /// Whom this node asks first for the body of a message that it has no copy of.
+    private func source(
+        of tag: Primitives.Tag, for rig: ClusterRig, _ place: Int
+    ) async throws -> Holder? {
+        try await rig.on(place) { node in
+            node.machine.sources(of: tag, own: node.ownHolder, peers: node.directory.bodyPeers)
+        }.first
+    }
+
     @Test(arguments: [20_000, 300_000])
     func `a copy that the disk has changed is given from the other, and made again`(size: Int)
         async throws
@@ -161,7 +170,7 @@ struct BodyRepairTests {
         #expect(try await rig.read(tag, reader) == .success(content))
         // One holder's copy breaks in its last part: what was sent on already is not sent again.
         let end = content.count - 100_000
-        let bad = try #require(try await rig.on(reader) { $0.sources(of: tag) }.first)
+        let bad = try #require(try await self.source(of: tag, for: rig, reader))
         let place = try #require(ClusterRig.names.firstIndex(of: bad.node))
         #expect(try rig.damage(Array(content[end..<end + 40]), place) == 1)
         #expect(try await rig.read(tag, reader) == .success(content))
@@ -246,7 +255,7 @@ struct BodyRepairTests {
         let tag = try await rig.accepted(0, content)
         let holders = try await self.waitForCopies(rig, tag, of: content, by: 0)
         let reader = try #require([0, 1, 2].first { !holders.contains($0) })
-        let asked = try #require(try await rig.on(reader) { $0.sources(of: tag) }.first)
+        let asked = try #require(try await self.source(of: tag, for: rig, reader))
         let bad = try #require(ClusterRig.names.firstIndex(of: asked.node))
         // Every record is sound, and it is another message.
         var blocks: [UInt8] = []

@@ -1,8 +1,8 @@
 // SimNode+Repair.swift - copies that are missing are made again, copies that are gone are told;
 // bodies for who has none.
 //
-// Like      NodeRepair, LostBodies, BodyFetch, BodySender, BodySupply, in their order; a body comes
-//           in one piece.
+// Like      NodeRepair, LostBodies, BodyFetch, BodySender, BodySupply, in their order: what
+//           Repairs, BodySearch and BodyRules decide is done here to bodies that come in one piece.
 
 import Cluster
 import MailQueue
@@ -10,33 +10,20 @@ import Primitives
 import SMTP
 import Spool
 
-/// What a node knows of copies that are missing; see `Repairs`.
-struct SimRepairs {
-    var planner: RepairPlanner
-    var isPlanned = false
-    var copies: [SimCopy] = []
-    /// Bodies of the own disk that are no copies any more, to be told.
-    var lost: [Tag] = []
-    /// Of these, so many of the first are in a command that has no result.
-    var lostUnderWay = 0
-    /// Messages that this leader has given up, and when it has said so.
-    var givenUp: [(message: Tag, at: Instant)] = []
-    /// All own bodies are compared with the state.
-    var census: QueueCursor?
-
+extension Repairs {
     init(own: Holder, _ scenario: SimScenario) {
-        self.planner = RepairPlanner(own: own)
+        self.init(own: own)
         self.planner.waitsFor = scenario.repairAfter
     }
 }
 
 /// One copy on its way to the own journal; see `BodyCopy`.
 final class SimCopy {
-    let message: Tag
+    let copy: Repairs.Copy
     /// Of the `replicaAdded` to be; nil: the body has not come yet.
     var tag: Tag?
 
-    init(_ message: Tag) { self.message = message }
+    init(_ copy: Repairs.Copy) { self.copy = copy }
 }
 
 extension SimNode {
@@ -64,23 +51,10 @@ extension SimNode {
         return peers
     }
 
-    /// See `Node.bodyMembers`.
     private var bodyMembers: [BodyPeer] {
-        let peers = self.bodyPeers
-        let leaving = self.machine.queue.leavingHolders
-        return self.machine.queue.members.map { member in
-            let isDraining = self.machine.queue.isDraining(member.node)
-            if member == self.holder {
-                return BodyPeer(
-                    holder: member, isUp: true,
-                    isLowOnDisk: self.isLowOnDisk || leaving.contains(member),
-                    isDraining: isDraining || self.phase != .ready)
-            }
-            var peer = peers.first { $0.holder == member } ?? BodyPeer(holder: member, isUp: false)
-            peer.isDraining = peer.isDraining || isDraining
-            peer.isLowOnDisk = peer.isLowOnDisk || leaving.contains(member)
-            return peer
-        }
+        self.machine.bodyMembers(
+            own: self.holder, isLowOnDisk: self.isLowOnDisk, isDraining: self.phase != .ready,
+            peers: self.bodyPeers)
     }
 
     func sendStandings() {
@@ -101,121 +75,72 @@ extension SimNode {
     // MARK: Planning.
 
     func planRepairsSoon() {
-        guard !self.repairs.isPlanned else { return }
-        self.repairs.isPlanned = true
+        guard !self.isRepairPlanned else { return }
+        self.isRepairPlanned = true
         self.world.after(0, on: self) { self.planRepairs() }
     }
 
     func planRepairs() {
-        self.repairs.isPlanned = false
+        self.isRepairPlanned = false
         guard self.phase == .ready, self.machine.session != .none else { return }
         self.takeCensus()
         self.tellLosses()
-        let now = self.clock
-        let members = self.bodyMembers
-        var absent = self.repairs.planner.absent(members, now: now)
-        absent += self.machine.queue.leavingHolders.filter { !absent.contains($0) }
-        let queue = self.machine.queue.underReplicated(
-            without: absent, from: members.filter(\.isUp).map(\.holder),
-            limit: RepairPlanner.waitingMax)
-        self.repairs.givenUp.removeAll { now - $0.at >= .seconds(30) }
-        let copies = Int(max(1, self.machine.queue.settings.copies))
-        let actions = self.repairs.planner.plan(
-            queue, members: members, absent: absent, copies: copies,
-            isLeader: self.machine.isReadyLeader, now: now)
-        self.carryOut(actions, now)
+        self.carryOut(
+            self.repairs.plan(self.machine, members: self.bodyMembers, now: self.clock))
     }
 
-    private func carryOut(_ actions: [RepairPlanner.Action], _ now: Instant) {
+    private func carryOut(_ actions: [Repairs.Action]) {
         for action in actions {
             switch action {
-            case .copy(let message, let holder): self.copy(message, from: holder)
-            case .giveUp(let message): self.giveUp(message, now)
+            case .copy(let copy, let holder): self.copy(copy, from: holder)
+            case .giveUp(let message): self.proposeAsLeader(Command(.bodyLost(message)))
             }
         }
     }
 
-    private func giveUp(_ message: Tag, _ now: Instant) {
-        guard self.machine.queue.hasPending(message),
-            !self.repairs.givenUp.contains(where: { $0.message == message })
-        else { return }
-        self.repairs.givenUp.append((message, now))
-        self.proposeAsLeader(Command(.bodyLost(message)))
-    }
-
     // MARK: Copying.
 
-    private func copy(_ message: Tag, from holder: Holder) {
-        guard self.machine.session != .none else {
-            return self.repairs.planner.settled(message)
-        }
-        let copy = SimCopy(message)
-        self.repairs.copies.append(copy)
-        let isAsked = self.fetch(message, of: holder) { body in
+    private func copy(_ which: Repairs.Copy, from holder: Holder) {
+        let copy = SimCopy(which)
+        let isAsked = self.fetch(which.message, of: holder) { body in
             if let body { self.came(copy, body) } else { self.copyFailed(copy) }
         }
         if !isAsked { self.world.after(0, on: self) { self.copyFailed(copy) } }
     }
 
-    private func isUnderWay(_ copy: SimCopy) -> Bool {
-        self.repairs.copies.contains { $0 === copy }
-    }
-
     private func copyFailed(_ copy: SimCopy) {
-        guard self.isUnderWay(copy) else { return }
-        self.repairs.copies.removeAll { $0 === copy }
-        let now = self.clock
-        let holders = self.isWanted(copy) ? self.machine.queue.holders(of: copy.message) : []
-        let actions = self.repairs.planner.failed(
-            copy.message, holders: holders ?? [], members: self.bodyMembers, now: now)
-        self.carryOut(actions, now)
-    }
-
-    private func isWanted(_ copy: SimCopy) -> Bool {
-        guard let holders = self.machine.queue.holders(of: copy.message) else { return false }
-        return !holders.contains(self.holder)
+        self.carryOut(
+            self.repairs.failed(
+                copy.copy, self.machine, members: self.bodyMembers, now: self.clock))
     }
 
     private func came(_ copy: SimCopy, _ body: SimBody) {
-        guard self.isUnderWay(copy) else { return }
-        guard self.isWanted(copy), let tag = self.machine.drawTag() else {
-            return self.settled(copy)
+        switch self.repairs.whole(copy.copy, &self.machine) {
+        case .ignored: return
+        case .unwanted: self.planRepairsSoon()
+        case .store(let tag):
+            copy.tag = tag
+            let position = self.disk.append(.body(tag, body))
+            self.bodyWaits.append(BodyWait(position: position, whose: .copy(copy)))
+            self.sync()
         }
-        copy.tag = tag
-        let position = self.disk.append(.body(tag, body))
-        self.bodyWaits.append(BodyWait(position: position, whose: .copy(copy)))
-        self.sync()
     }
 
     /// The journal has synced the copy.
     func copyStored(_ copy: SimCopy) {
         guard let tag = copy.tag else { unreachable("what is stored has its tag") }
         self.propose(
-            tag, .replicaAdded(copy.message, self.holder),
+            tag, self.repairs.addition(of: copy.copy),
             .answer { result in
-                if case .done = result { self.world.counters[.repairs] += 1 }
-                self.settled(copy)
+                if self.repairs.added(copy.copy, result) { self.world.counters[.repairs] += 1 }
+                self.planRepairsSoon()
             })
-    }
-
-    private func settled(_ copy: SimCopy) {
-        self.repairs.copies.removeAll { $0 === copy }
-        self.repairs.planner.settled(copy.message)
-        self.planRepairsSoon()
-    }
-
-    /// The own session is closed.
-    func endRepairs() {
-        let copies = self.repairs.copies
-        self.repairs.copies = []
-        for copy in copies { self.repairs.planner.settled(copy.message) }
-        self.repairs.lostUnderWay = 0
     }
 
     // MARK: Losing.
 
     private func loseCopies(_ tags: [Tag]) {
-        for tag in tags where !self.repairs.lost.contains(tag) { self.repairs.lost.append(tag) }
+        _ = self.repairs.lose(tags)
         if self.phase == .ready { self.tellLosses() }
     }
 
@@ -225,83 +150,72 @@ extension SimNode {
         if self.world.chance(500) {
             self.loseCopies(self.disk.damaged.sorted())
         } else {
-            self.repairs.census = QueueCursor()
+            self.repairs.beginCensus()
         }
     }
 
     private func tellLosses() {
-        guard !self.repairs.lost.isEmpty, self.repairs.lostUnderWay == 0,
-            self.machine.session != .none
-        else { return }
-        let tags = Array(self.repairs.lost.prefix(Command.replicasLostMax))
-        self.repairs.lostUnderWay = tags.count
+        let tags = self.repairs.losses(self.machine)
+        guard !tags.isEmpty else { return }
         self.propose(
             .replicasLost(self.holder, tags),
             .answer { result in
-                guard self.repairs.lostUnderWay > 0 else { return }
-                self.repairs.lostUnderWay = 0
-                if case .done = result { self.repairs.lost.removeFirst(tags.count) }
-                self.planRepairsSoon()
+                if self.repairs.told(tags, result) != nil { self.planRepairsSoon() }
             })
     }
 
     private func takeCensus() {
-        guard var cursor = self.repairs.census else { return }
-        let tags = self.machine.queue.bodyTags(on: self.holder, cursor: &cursor, steps: 4)
-        self.repairs.census = cursor.isDone ? nil : cursor
+        guard self.repairs.hasCensus else { return }
+        let tags = self.repairs.nextOfCensus(self.machine, messages: 4)
         self.loseCopies(tags.filter { self.disk.body($0) == nil })
-        if !cursor.isDone { self.planRepairsSoon() }
+        if self.repairs.hasCensus { self.planRepairsSoon() }
     }
 
-    /// Proven on this node. Only the last copy's loss is the message's; see `Node.bodyLost`.
+    /// Proven on this node; see `Node.bodyLost`.
+    ///
+    /// - Returns: false: others are asked for it.
     private func bodyLost(_ message: Tag, _ tag: Tag) -> Bool {
-        guard let holders = self.machine.queue.holders(of: message) else { return true }
-        let own = self.machine.queue.bodyTag(of: message, on: self.holder)
-        guard holders == [self.holder] else {
-            if own == tag { self.loseCopies([tag]) }
+        switch self.machine.loss(of: message, under: tag, on: self.holder) {
+        case .over, .told: return true
+        case .elsewhere: return false
+        case .copy:
+            self.loseCopies([tag])
             return false
+        case .message:
+            self.propose(.bodyLost(message), .nothing)
+            return true
         }
-        guard own == tag else { return false }
-        guard self.machine.queue.hasPending(message) else { return true }
-        self.propose(.bodyLost(message), .nothing)
-        return true
     }
 
     // MARK: Reading and fetching.
 
     /// The body of a message, from the own disk or a holder's; nil: not now, or never.
     func readBody(_ message: Tag, _ answer: @escaping (SimBody?) -> Void) {
-        self.readBody(message, tried: [], answer)
+        self.readBody(message, BodySearch(message, own: self.holder), answer)
     }
 
     private func readBody(
-        _ message: Tag, tried: [Holder], _ answer: @escaping (SimBody?) -> Void
+        _ message: Tag, _ search: BodySearch, _ answer: @escaping (SimBody?) -> Void
     ) {
-        guard let holders = self.machine.queue.holders(of: message) else { return answer(nil) }
-        if holders.contains(self.holder), !tried.contains(self.holder),
-            let tag = self.machine.queue.bodyTag(of: message, on: self.holder)
-        {
-            if let body = self.disk.body(tag) { return answer(body) }
-            self.world.check(
-                1, self.disk.damaged.contains(tag),
-                "\(self.name) holds \(message.text) and cannot read it")
-            if self.bodyLost(message, tag) { return answer(nil) }
-            return self.readBody(message, tried: tried + [self.holder], answer)
-        }
-        let peers = self.bodyPeers.filter { holders.contains($0.holder) }
-            .map { BodyPeer(holder: $0.holder, isUp: $0.isUp) }
-        let order = BodyCandidates.order(peers, own: self.holder, stream: message.sequence)
-        var tried = tried
-        for holder in order where !tried.contains(holder) {
-            tried.append(holder)
-            let so = tried
-            let isAsked = self.fetch(message, of: holder) { body in
-                if let body { return answer(body) }
-                self.readBody(message, tried: so, answer)
+        var search = search
+        while true {
+            switch search.next(self.machine, peers: self.bodyPeers) {
+            case .over, .nobody: return answer(nil)
+            case .own(let tag):
+                if let body = self.disk.body(tag) { return answer(body) }
+                self.world.check(
+                    1, self.disk.damaged.contains(tag),
+                    "\(self.name) holds \(message.text) and cannot read it")
+                if self.bodyLost(message, tag) { return answer(nil) }
+            case .ask(let holder):
+                let soFar = search
+                let isAsked = self.fetch(message, of: holder) { body in
+                    if let body { return answer(body) }
+                    self.readBody(message, soFar, answer)
+                }
+                if isAsked { return }
             }
-            if isAsked { return }
         }
-        answer(nil)
     }
 
     /// - Returns: false: it cannot be asked. `answer` is never called inside this.
@@ -327,14 +241,15 @@ extension SimNode {
             return
         }
         self.send(.fetchFailed(number), .bulk, to: peer)
-        if self.machine.queue.bodyState(tag, on: self.holder) == .live { self.loseCopies([tag]) }
+        if self.machine.isCopy(tag, of: self.holder) { self.loseCopies([tag]) }
     }
 
     func fetched(_ number: UInt64, _ body: SimBody) {
         guard let at = self.fetches.firstIndex(where: { $0.number == number }) else { return }
         let fetch = self.fetches.remove(at: at)
-        let accepted = self.machine.queue.accepted(fetch.message)
-        fetch.answer(accepted == nil || accepted?.digest == body.digest ? body : nil)
+        let isAccepted = self.machine.accepts(
+            fetch.message, digest: body.digest, originalBytes: body.contentBytes)
+        fetch.answer(isAccepted ? body : nil)
     }
 
     func fetchFailed(_ number: UInt64) {
@@ -344,7 +259,7 @@ extension SimNode {
 
     func tickFetches() {
         let now = self.clock
-        for fetch in self.fetches where now - fetch.since >= .seconds(10) {
+        for fetch in self.fetches where now - fetch.since >= FetchLimits.silence {
             self.fetchFailed(fetch.number)
         }
     }

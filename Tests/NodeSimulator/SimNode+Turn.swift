@@ -148,9 +148,8 @@ extension SimNode {
         }
         self.world.truth.applied(self, entry, applied?.result)
         if session == .none { self.effects.removeAll(keepingCapacity: true) }
-        switch applied?.entry.command.action {
-        case .replicasLost, .removeNode, .wish: self.planRepairsSoon()
-        case _: break
+        if let applied, Repairs.isPlanned(after: applied.entry.command.action) {
+            self.planRepairsSoon()
         }
         if let applied, let origin = applied.entry.command.origin, origin.session == session,
             let at = self.waiters.firstIndex(where: { $0.number == origin.sequence })
@@ -287,7 +286,7 @@ extension SimNode {
         for waiter in all { self.answer(waiter.purpose, .refused(.sessionClosed)) }
         self.withheld = []
         self.endPlacings()
-        self.endRepairs()
+        self.repairs.end()
         self.leaseClock.end()
         self.lapseShares()
         self.sessionlessSince = self.clock

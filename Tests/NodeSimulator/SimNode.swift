@@ -132,7 +132,8 @@ final class SimNode {
     var isCheckpointing = false
     /// The members that the last checkpoint knows; nil: it was made before this start.
     var checkpointMembers: Configuration?
-    var repairs: SimRepairs
+    var repairs: Repairs
+    var isRepairPlanned = false
     var source = SnapshotSource.simulated
     var sink = SnapshotSink.simulated
     var snapshotFiles = SimSnapshotFiles()
@@ -154,7 +155,7 @@ final class SimNode {
         self.hasBulk = self.hasControl
         self.known = [MemberID?](repeating: nil, count: count)
         self.standings = self.hasBulk.map { _ in (false, false) }
-        self.repairs = SimRepairs(own: Holder(node: self.name, incarnation: id), world.scenario)
+        self.repairs = Repairs(own: Holder(node: self.name, incarnation: id), world.scenario)
         self.dice = Generator(seed: world.dice.next())
         self.machine = NodeMachine(
             queue: MailQueue(), options: Options(id: id),
@@ -263,7 +264,8 @@ final class SimNode {
             self.known[place] = nil
             self.standings[place] = (false, false)
         }
-        self.repairs = SimRepairs(own: self.holder, self.world.scenario)
+        self.repairs = Repairs(own: self.holder, self.world.scenario)
+        self.isRepairPlanned = false
         self.source = .simulated
         self.sink = .simulated
         self.snapshotFiles = SimSnapshotFiles()

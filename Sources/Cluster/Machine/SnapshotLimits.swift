@@ -5,12 +5,15 @@ package import Raft
 
 /// Sizes and times. The defaults are the product's; tests use small ones.
 package struct SnapshotLimits: Sendable {
+    /// Bytes of one piece, so that others' frames get their turn.
+    package static let pieceBytes = 256 << 10
+
     /// Of the log in memory.
     package var log = LogLimits()
     /// Data of entries since the last checkpoint, in bytes: then the next one is made.
     package var checkpointBytes: UInt64 = 32 << 20
     /// Bytes of one piece.
-    package var pieceBytes = PeerMessage.pieceBytes
+    package var pieceBytes = Self.pieceBytes
     /// Bytes that are sent and not taken yet.
     package var windowBytes: UInt64 = 4 << 20
     /// A member that was refused, or has failed, is offered it again after this.

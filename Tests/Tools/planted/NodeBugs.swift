@@ -272,8 +272,7 @@ enum NodeBugs {
         Bug(
             "loss-untold", "a copy that cannot be read is told to nobody",
             Edit(
-                world + "SimNode+Repair.swift",
-                "if self.phase == .ready { self.tellLosses() }", "self.repairs.lost = []")),
+                machine + "Repairs.swift", "            self.lost.append(tag)\n", "")),
     ]
 
     // MARK: Snapshots.

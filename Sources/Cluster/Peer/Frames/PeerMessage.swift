@@ -71,7 +71,7 @@ package enum PeerMessage: Equatable, Sendable {
     /// `pieceBytes`, so that others' frames get their turn.
     package static let blocksBytesMax = (7 << 20) - 4096
     /// What a sender of bodies or snapshots puts in one frame, in bytes.
-    package static let pieceBytes = 256 << 10
+    package static let pieceBytes = SnapshotLimits.pieceBytes
     /// Bytes of a body's head, at most.
     package static let headBytesMax = 1 << 20
     /// Bytes of a snapshot's configuration, at most.
@@ -159,36 +159,4 @@ package enum PeerFetchFailure: UInt8, Sendable, CaseIterable {
     case tooManyRequests = 3
     case stopping = 4
     case storage = 5
-}
-
-package struct SnapshotOffer: Equatable, Sendable {
-    /// The sender's number.
-    package var id: UInt64
-    /// Of the last entry that it holds.
-    package var position: LogPosition
-    package var totalBytes: UInt64
-    /// As Raft's codec writes it.
-    package var configuration: [UInt8]
-    package init(
-        id: UInt64, position: LogPosition, totalBytes: UInt64, configuration: [UInt8]
-    ) {
-        self.id = id
-        self.position = position
-        self.totalBytes = totalBytes
-        self.configuration = configuration
-    }
-}
-
-/// A number of a later version reads as `refused`.
-package enum SnapshotVerdict: UInt8, Sendable, CaseIterable {
-    /// Not wanted (now): offer again later.
-    case refused = 0
-    /// Send on from `takenBytes`.
-    case taking = 1
-    /// Checked, stored and current.
-    case installed = 2
-    /// What came is not what was sent, or could not be stored.
-    case failed = 3
-    /// All of it came, is what was sent, and can be read: the consensus may speak of it.
-    case ready = 4
 }
