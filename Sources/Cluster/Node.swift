@@ -77,7 +77,7 @@ package final class Node: @unchecked Sendable {
     var foundingOwn: Founding.Own?
     /// With what the cluster began, as soon as this node knows.
     var record: FoundingRecord?
-    var care = MemberCare()
+    var care = MemberKeeper()
     var removals = RemovedNodes()
     /// Where peers reach this node.
     var peerPort = 0

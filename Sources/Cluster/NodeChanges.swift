@@ -3,7 +3,7 @@
 // Takes     drain, undrain, remove, transfer-leader, promote, demote; on any node.
 // Gives     a refusal with its reason, or a command; how far it has come, from the applied state.
 // Never     waits for a peer: an answer comes within a second. Asking again does no harm.
-// See       NodeMembers (the leader carries wishes out), MailQueue's Members.
+// See       MemberKeeper (the leader carries wishes out), MailQueue's Members.
 
 import MailQueue
 import NIOCore
@@ -95,11 +95,12 @@ extension Node {
     /// The voter with the longest log, as all nodes have said last.
     private var nextLeader: NodeName? {
         let leader = self.machine.replica.raft.leader
+        let peers = self.memberPeers
         var best: (name: NodeName, log: LogPosition)?
         for voter in self.machine.configuration.voters where voter != leader {
             let isOwn = voter == self.machine.id
             guard let name = isOwn ? self.identity.node : self.directory.name(of: voter),
-                self.answers(name, voter), !self.isDraining(name)
+                peers.answers(name, voter), !self.machine.isDraining(name, peers)
             else { continue }
             let log = isOwn ? self.machine.durable : self.directory[name]?.standing?.durable
             guard let log else { continue }
@@ -159,9 +160,9 @@ extension Node {
         removalOf name: NodeName, _ disk: Incarnation, _ change: ClusterChange,
         _ view: MemberView?, _ record: FoundingRecord
     ) -> Result<ChangeStep, ClusterView.Failure> {
-        let removal = ConfigurationChange([MemberChange(.remove, disk)])
+        let peers = self.memberPeers
         if self.machine.configuration.voters.contains(disk),
-            !self.membershipPlan(record).allows(removal)
+            !self.machine.allowsRemoval(of: disk, self.founders(of: record), peers)
         {
             return .failure(.conflict(self.quorumReason("removing", name)))
         }
@@ -169,7 +170,7 @@ extension Node {
         let next = ChangeStep.propose(.wish(node: name, wish))
         if change.isForced { return .success(view?.wish == wish ? .nothing : next) }
         let progress = self.progress(of: change, name)
-        guard progress.lost == 0 || self.answers(name, disk) else {
+        guard progress.lost == 0 || peers.answers(name, disk) else {
             return .failure(
                 .conflict(
                     "\(progress.lost) messages have no copy outside of \(name), which does not "
@@ -184,10 +185,11 @@ extension Node {
         guard self.machine.configuration.voters.contains(disk) else {
             return .failure(.conflict("\(name) is no voter: only voters lead"))
         }
-        guard self.answers(name, disk) else {
+        let peers = self.memberPeers
+        guard peers.answers(name, disk) else {
             return .failure(.conflict("\(name) does not answer"))
         }
-        guard !self.isDraining(name) else {
+        guard !self.machine.isDraining(name, peers) else {
             return .failure(.conflict("\(name) is draining; undrain it first"))
         }
         return .success(.handOver(disk))
@@ -199,7 +201,7 @@ extension Node {
         if view?.wish.isLeaving == true {
             return .failure(.conflict("\(name) is to leave; undrain it first"))
         }
-        guard self.answers(name, disk) else {
+        guard self.memberPeers.answers(name, disk) else {
             return .failure(.conflict("\(name) does not answer: it cannot catch up"))
         }
         return .success(
@@ -214,7 +216,8 @@ extension Node {
             return .failure(.conflict("\(name) is to leave; undrain it first"))
         }
         let change = ConfigurationChange([MemberChange(.addLearner, disk)])
-        guard self.membershipPlan(record).allows(change) else {
+        let plan = self.machine.membershipPlan(self.founders(of: record), self.memberPeers)
+        guard plan.allows(change) else {
             return .failure(.conflict(self.quorumReason("demoting", name)))
         }
         return .success(
@@ -241,7 +244,7 @@ extension Node {
         if change.verb == .remove, let incarnation = view?.incarnation {
             let holder = Holder(node: name, incarnation: incarnation)
             (progress.lost, progress.below) = self.machine.costOfLeaving(
-                holder, others: self.otherHolders(than: holder))
+                holder, self.memberPeers)
             progress.lostMessages = self.machine.queue.lastCopies(
                 of: holder, limit: ClusterProgress.lostMax)
         }
@@ -253,14 +256,14 @@ extension Node {
         if name == self.identity.node {
             return self.shared.sessionsIn.load(ordering: .relaxed)
         }
-        guard let disk, self.answers(name, disk) else { return 0 }
+        guard let disk, self.memberPeers.answers(name, disk) else { return 0 }
         return Int(self.directory[name]?.standing?.sessionsIn ?? 0)
     }
 
     /// By its own last word, while it answers: until it says otherwise nobody hands it anything.
     private func saysThatItDrains(_ name: NodeName, _ disk: Incarnation?) -> Bool {
         if name == self.identity.node { return self.care.drainingSince != nil }
-        guard let disk, self.answers(name, disk) else { return false }
+        guard let disk, self.memberPeers.answers(name, disk) else { return false }
         return self.directory[name]?.standing?.isDraining ?? false
     }
 

@@ -1,13 +1,10 @@
-// NodeMembers.swift - who belongs to the cluster: the leader's care for members, and a node's own
-// part in it.
+// NodeMembers.swift - who belongs to the cluster: the driver of the leader's care for members, and
+// of a node's own part in it.
 //
 // Takes     links and what peers say of themselves, the applied rows of members, ticks.
-// Gives     commands and changes of members into the leader's log; the leadership to another.
-// Order     a newcomer: 1 its link says our cluster; 2 `admit`; 3 learner; 4 it has the log, opens
-//           its session, works; 5 voter, if the plan wants it. Who leaves: see Members.swift.
-//           One step at a time: the next one looks at what the last one did.
-// Never     a change that would cost the quorum (MembershipPlan).
-// See       MembershipPlan, NodeChanges (operators' commands), Docs/Architecture.md.
+// Gives     to the MemberKeeper its facts; what it says to mesh, bodies, operators.
+// See       MemberKeeper (what is done when), NodeMachineMembers, NodeChanges (operators'
+//           commands), Docs/Architecture.md.
 
 import Logging
 import MailQueue
@@ -20,73 +17,67 @@ import Spool
 import Storage
 import Synchronization
 
-/// What the node remembers for the care of members.
-struct MemberCare {
-    /// Between two looks.
-    static let interval = Duration.milliseconds(100)
-    /// A peer that said nothing for so long does not answer.
-    static let silenceMax = Duration.seconds(3)
-    /// A draining node goes on taking sessions for so long: balancers look every few seconds.
-    static let balancerTime = Duration.seconds(10)
-    /// A journal that has not synced what it was given for so long is slow: nothing that this node
-    /// leads would be applied here, and no session renewed.
-    static let slowDiskAfter = Duration.seconds(2)
-    /// A handover that came to nothing is tried again after this.
-    static let handoverInterval = Duration.seconds(2)
-
-    var nextAt = Instant.zero
-    /// Rows as they were looked at last.
-    var views: [MemberView] = []
-    /// The entry of the last step; the next waits for it.
-    var proposedUpTo: UInt64 = 0
-    /// The term in which it was proposed.
-    var term: UInt64 = 0
-    var handoverAt = Instant.zero
-    /// Since when the node is drained by an operator; nil: it is not.
-    var drainingSince: Instant?
-    var saidRemoved = false
-}
-
 extension Node {
+    /// What is known of peers now.
+    var memberPeers: MemberPeers {
+        let lines = self.directory.lines.map { line in
+            var peer = MemberPeer(
+                line.holder, isOfCluster: line.cluster == self.cluster,
+                hasControl: line.hasControl, hasBulk: line.hasBulk, heardAt: line.heardAt)
+            peer.host = line.host
+            peer.port = line.port
+            peer.isDraining = line.standing?.isDraining ?? false
+            peer.refusesBodies = line.standing?.refusesBodies ?? false
+            return peer
+        }
+        return MemberPeers(own: self.ownHolder, lines, now: SystemClock.bootTime())
+    }
+
+    /// Nil: this node is alone, or does not know yet.
+    var founders: Founders? {
+        guard self.mesh != nil, let record else { return nil }
+        return self.founders(of: record)
+    }
+
+    func founders(of record: FoundingRecord) -> Founders {
+        Founders(
+            members: record.members, seeds: self.seeds?.names ?? [], count: self.seedCount)
+    }
+
     /// With each tick.
     func keepMembers(_ now: Instant) {
-        guard now >= self.care.nextAt else { return }
-        self.care.nextAt = now + MemberCare.interval
-        self.lookAtRows(now)
+        guard self.care.looks(at: now) else { return }
+        for news in self.care.news(self.machine, self.memberPeers) { self.take(news, now) }
         self.forgetRemoved(now)
-        if self.mesh != nil, self.machine.replica.raft.role == .leader { self.handOverIfPoor(now) }
-        guard self.mesh != nil, let record, self.machine.isReadyLeader else { return }
-        if self.care.term != self.machine.term {
-            self.care.term = self.machine.term
-            self.care.proposedUpTo = 0
-        }
-        guard self.care.proposedUpTo <= self.machine.applied.index else { return }
-        if let command = self.nextMemberCommand(record, now) {
-            self.care.proposedUpTo =
-                self.machine.propose(command, at: self.clocks) ?? self.care.proposedUpTo
-            self.planTurn()
-        } else {
-            self.changeMembers(record, now)
-        }
+        let peers = self.memberPeers
+        let condition = MemberKeeper.Condition(
+            isStopping: self.phase == .stopping, isLowOnDisk: self.storage.level != .normal,
+            syncsSince: self.stores.first?.since)
+        let (founders, settings, clocks) = (self.founders, self.newSettings, self.clocks)
+        let steps = self.care.keep(
+            &self.machine, peers, founders, condition, settings: settings, at: clocks)
+        for step in steps { self.say(step) }
+        if !steps.isEmpty { self.planTurn() }
     }
 
     // MARK: Of this node.
 
-    /// What has changed in the rows and concerns this node.
-    private func lookAtRows(_ now: Instant) {
-        let views = self.machine.queue.memberViews
-        guard views != self.care.views else { return }
-        self.care.views = views
-        for view in views where view.name != self.identity.node && view.wish != .removed {
-            // Seeds are where the settings say.
-            guard !view.host.isEmpty else { continue }
+    private func take(_ news: MemberKeeper.News, _ now: Instant) {
+        switch news {
+        case .address(let view):
             self.mesh?.learn(view.name, address: Endpoint(host: view.host, port: Int(view.port)))
-        }
-        self.bodiesFollow(now)
-        let own = views.first { $0.name == self.identity.node }
-        self.drain(own?.isDraining ?? false, now)
-        if let own, own.wish == .removed, !self.care.saidRemoved {
-            self.care.saidRemoved = true
+        // Bodies wait for copies: who has become a member may take them, who is none any more has
+        // none.
+        case .joined(let holder): self.holderJoined(holder)
+        case .gone(let holder): self.holderRemoved(holder)
+        case .drains(let isDraining):
+            self.shared.isDraining.store(isDraining, ordering: .relaxed)
+            self.logger.notice(
+                isDraining ? "draining, as an operator wants" : "no longer draining")
+            self.updateObstacle()
+            // Others give it work, or the leadership, by its word.
+            self.sendStandings()
+        case .removed:
             self.raise("removed")
             self.logger.error(
                 "this node was removed from the cluster",
@@ -111,191 +102,33 @@ extension Node {
         return peers
     }
 
-    /// Bodies that wait for copies: who has become a member may take them, who is none any more
-    /// has none.
-    private func bodiesFollow(_ now: Instant) {
-        let members = self.machine.queue.members
-        for line in self.directory.lines where line.hasBulk {
-            if members.contains(line.holder) {
-                self.holderJoined(line.holder)
-            } else {
-                self.holderRemoved(line.holder)
-            }
-        }
-    }
-
-    private func drain(_ isDraining: Bool, _ now: Instant) {
-        guard isDraining != (self.care.drainingSince != nil) else { return }
-        self.care.drainingSince = isDraining ? now : nil
-        self.shared.isDraining.store(isDraining, ordering: .relaxed)
-        self.logger.notice(isDraining ? "draining, as an operator wants" : "no longer draining")
-        self.updateObstacle()
-        // Others give it work, or the leadership, by its word.
-        self.sendStandings()
-    }
-
     /// Whether new sessions are refused since an operator drains this node.
-    var isDrained: Bool {
-        guard let since = self.care.drainingSince else { return false }
-        return SystemClock.bootTime() - since >= MemberCare.balancerTime
-    }
-
-    /// A node that is drained or stops does not lead, if another can; nor one whose disk is full or
-    /// does not sync: its heartbeats would keep everybody waiting for it.
-    private func handOverIfPoor(_ now: Instant) {
-        let isLeaving = self.care.drainingSince != nil || self.phase == .stopping
-        guard isLeaving || self.isDiskPoor(now),
-            now - self.care.handoverAt >= MemberCare.handoverInterval,
-            let heir = self.heir
-        else { return }
-        // One that is short of space itself would hand it back.
-        let name = self.directory.name(of: heir)
-        let isShort = name.flatMap { self.directory[$0]?.standing?.refusesBodies } ?? false
-        guard isLeaving || !isShort else { return }
-        self.care.handoverAt = now
-        self.machine.handOver(to: heir)
-        self.planTurn()
-    }
-
-    private func isDiskPoor(_ now: Instant) -> Bool {
-        if self.storage.level != .normal { return true }
-        guard let oldest = self.stores.first else { return false }
-        return now - oldest.since >= MemberCare.slowDiskAfter
-    }
-
-    /// The voter that should lead instead of this leader: of those that are not drained the most
-    /// caught up; nil: there is none.
-    var heir: MemberID? {
-        var best: (member: MemberID, match: UInt64)?
-        for voter in self.machine.configuration.voters where voter != self.machine.id {
-            guard let name = self.directory.name(of: voter), self.answers(name, voter),
-                !self.isDraining(name)
-            else { continue }
-            let match = self.machine.match(of: voter)
-            guard match + MembershipPlan.laggingEntriesMax >= self.machine.lastIndex else {
-                continue
-            }
-            if best == nil || match > best?.match ?? 0 { best = (voter, match) }
-        }
-        return best?.member
-    }
-
-    /// By an operator, or since it stops.
-    func isDraining(_ name: NodeName) -> Bool {
-        self.machine.queue.isDraining(name)
-            || self.directory[name]?.standing?.isDraining ?? false
-    }
-
-    /// Whether this disk of the name is linked and has said something lately.
-    func answers(_ name: NodeName, _ incarnation: Incarnation) -> Bool {
-        if incarnation == self.identity.incarnation { return true }
-        guard let line = self.directory[name], line.incarnation == incarnation, line.hasControl
-        else { return false }
-        return SystemClock.bootTime() - line.heardAt < MemberCare.silenceMax
-    }
+    var isDrained: Bool { self.care.isDrained(at: SystemClock.bootTime()) }
 
     // MARK: Of the leader.
 
-    func membershipPlan(_ record: FoundingRecord) -> MembershipPlan {
-        let entries = self.machine.memberEntries(
-            founders: record.members, seeds: self.seeds?.names ?? []
-        ) { self.answers($0, $1) }
-        return self.machine.membershipPlan(entries, founders: self.seedCount)
-    }
+    /// The voter that should lead instead of this leader; nil: there is none.
+    var heir: MemberID? { self.machine.heir(self.memberPeers) }
 
-    private func nextMemberCommand(_ record: FoundingRecord, _ now: Instant) -> Command? {
-        if let settings = self.newSettings { return Command(.settings(settings)) }
-        if let admission = self.nextAdmission(record) { return Command(.admit(admission)) }
-        if let removal = self.nextRemoval(record) { return Command(.removeNode(removal)) }
-        return nil
-    }
-
-    /// A disk that is linked, says that it is of this cluster, and is not known.
-    private func nextAdmission(_ record: FoundingRecord) -> Admission? {
-        let views = self.machine.queue.memberViews
-        let configuration = self.machine.configuration
-        for line in self.directory.lines where line.hasControl && line.cluster == self.cluster {
-            let view = views.first { $0.name == line.name }
-            let isKnown =
-                record.members.contains { $0.incarnation == line.incarnation }
-                || view?.incarnation == line.incarnation
-                || view?.disks.contains { $0.incarnation == line.incarnation } == true
-            guard !isKnown, !self.machine.queue.isRetired(line.name, line.incarnation) else {
-                continue
-            }
-            let gone = (view?.disks ?? []).map(\.incarnation)
-                .filter { !configuration.contains($0) }
-            guard (view?.disks.count ?? 0) - gone.count < Admission.disksMax else { continue }
+    private func say(_ step: MemberKeeper.Step) {
+        switch step {
+        case .settings, .forget, .handOver: break
+        case .admit(let admission):
             self.logger.notice(
                 "a node comes into the cluster",
                 metadata: [
-                    "peer": "\(line.name)",
-                    "incarnation": "\(Base32.text(line.incarnation.raw))",
+                    "peer": "\(admission.node)",
+                    "incarnation": "\(Base32.text(admission.incarnation.raw))",
                 ])
-            return Admission(
-                node: line.name, incarnation: line.incarnation, host: line.host, port: line.port,
-                gone: gone)
-        }
-        return nil
-    }
-
-    /// Who is to be taken out of the queue now: disks that are no members any more, nodes that an
-    /// operator gives up, and those that are to leave once their copies are elsewhere.
-    private func nextRemoval(_ record: FoundingRecord) -> RemoveNode? {
-        for holder in self.machine.queue.members
-        where !self.machine.configuration.contains(holder.incarnation) {
-            return RemoveNode(node: holder.node, incarnation: holder.incarnation, force: true)
-        }
-        for view in self.machine.queue.memberViews
-        where view.wish.isLeaving && view.name != self.identity.node {
-            let newest = self.machine.newestDisk(of: view.name, founders: record.members)
-            guard let incarnation = view.incarnation ?? newest else { continue }
-            let holder = Holder(node: view.name, incarnation: incarnation)
-            guard view.wish == .dead || self.mayLeave(holder, record) else { continue }
-            self.logger.notice("a node leaves the cluster", metadata: ["peer": "\(view.name)"])
-            return RemoveNode(
-                node: view.name, incarnation: incarnation, force: view.wish == .dead)
-        }
-        return nil
-    }
-
-    private func mayLeave(_ holder: Holder, _ record: FoundingRecord) -> Bool {
-        let isThere = self.answers(holder.node, holder.incarnation)
-        // What it has begun should end; a node that is gone ends nothing.
-        if isThere, self.machine.queue.leaseCount(of: holder.node) > 0 { return false }
-        let cost = self.machine.costOfLeaving(holder, others: self.otherHolders(than: holder))
-        guard cost.lost == 0, cost.below == 0 else { return false }
-        guard self.machine.configuration.contains(holder.incarnation) else { return true }
-        return self.membershipPlan(record).allows(
-            ConfigurationChange([MemberChange(.remove, holder.incarnation)]))
-    }
-
-    /// Members that can have copies in its place.
-    func otherHolders(than holder: Holder) -> Int {
-        let leaving = self.machine.queue.leavingHolders
-        return self.machine.queue.members.count {
-            $0 != holder && !leaving.contains($0) && self.answers($0.node, $0.incarnation)
-        }
-    }
-
-    private func changeMembers(_ record: FoundingRecord, _ now: Instant) {
-        let plan = self.membershipPlan(record)
-        if let change = plan.next {
-            guard self.machine.propose(change: change) else { return }
-            // An admission must not forget a disk that is about to be a learner.
-            self.care.proposedUpTo = self.machine.lastIndex
+        case .remove(let removal):
+            self.logger.notice(
+                "a node leaves the cluster", metadata: ["peer": "\(removal.node)"])
+        case .change(let change):
             self.logger.notice(
                 "the members change",
                 metadata: [
                     "change": "\(change.changes.map { "\($0.what) \(self.text(of: $0.member))" })"
                 ])
-            self.planTurn()
-        } else if let heir = plan.handover,
-            now - self.care.handoverAt >= MemberCare.handoverInterval
-        {
-            self.care.handoverAt = now
-            self.machine.handOver(to: heir)
-            self.planTurn()
         }
     }
 

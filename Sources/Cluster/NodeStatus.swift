@@ -165,7 +165,9 @@ extension Node {
         let standing = line?.standing
         let applied = standing?.applied.index ?? 0
         let state: ClusterStatus.Node.State =
-            line?.hasControl != true ? .unreachable : self.isDraining(name) ? .draining : .ready
+            line?.hasControl != true
+            ? .unreachable
+            : self.machine.isDraining(name, self.memberPeers) ? .draining : .ready
         let disk =
             line?.incarnation
             ?? self.machine.newestDisk(of: name, founders: self.record?.members ?? [])

@@ -40,8 +40,9 @@ extension Node {
     func dispatch() {
         guard self.phase == .ready, self.machine.mayLookForWork else { return }
         let clocks = self.clocks
+        let peers = self.memberPeers
         let commands = self.machine.nextWork(at: clocks.now, limit: Self.grantBatch) {
-            self.answers($0.node, $0.incarnation)
+            peers.answers($0.node, $0.incarnation)
         }
         guard !commands.isEmpty else {
             self.sleepUntilDue(clocks.now)

@@ -8,7 +8,7 @@
 //           configuration follows. A disk that was removed never comes back; another one under
 //           that name is admitted like any newcomer.
 // Limits    `NodeRow.disksMax` disks a name, `retiredMax` that are gone.
-// See       Replicas.swift (removeNode), Cluster's NodeMembers (who proposes), design of members.
+// See       Replicas.swift (removeNode), Cluster's MemberKeeper (who proposes), design of members.
 
 package import Primitives
 package import Spool

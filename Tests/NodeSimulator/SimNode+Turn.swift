@@ -297,8 +297,9 @@ extension SimNode {
     func dispatch() {
         guard self.phase == .ready, self.machine.mayLookForWork else { return }
         let clocks = self.clocks
+        let peers = self.memberPeers
         let commands = self.machine.nextWork(at: clocks.now, limit: 1000) {
-            self.answers($0.node, $0.incarnation)
+            peers.answers($0.node, $0.incarnation)
         }
         guard !commands.isEmpty else {
             self.sleepUntilDue(clocks.now)

@@ -122,8 +122,9 @@ final class SimNode {
     var known: [MemberID?]
     /// By place: what peers have said of themselves.
     var standings: [(refusesBodies: Bool, isDraining: Bool)]
-    var drainingSince: Instant?
-    var care = SimCare()
+    /// By place: when something was heard from there.
+    var heardAt: [Instant]
+    var care = MemberKeeper()
     var leaseClock = LeaseClock()
     var sharing = SimSharing()
     var isSyncing = false
@@ -155,6 +156,7 @@ final class SimNode {
         self.hasBulk = self.hasControl
         self.known = [MemberID?](repeating: nil, count: count)
         self.standings = self.hasBulk.map { _ in (false, false) }
+        self.heardAt = self.hasBulk.map { _ in .zero }
         self.repairs = Repairs(own: Holder(node: self.name, incarnation: id), world.scenario)
         self.dice = Generator(seed: world.dice.next())
         self.machine = NodeMachine(
@@ -263,6 +265,7 @@ final class SimNode {
             self.hasBulk[place] = false
             self.known[place] = nil
             self.standings[place] = (false, false)
+            self.heardAt[place] = .zero
         }
         self.repairs = Repairs(own: self.holder, self.world.scenario)
         self.isRepairPlanned = false
@@ -270,8 +273,7 @@ final class SimNode {
         self.sink = .simulated
         self.snapshotFiles = SimSnapshotFiles()
         self.checkpointMembers = nil
-        self.drainingSince = nil
-        self.care = SimCare()
+        self.care = MemberKeeper()
         self.leaseClock = LeaseClock()
         self.sharing = SimSharing()
         self.isSyncing = false

@@ -1,8 +1,9 @@
 // NodeMachineMembers.swift - the members as this node's state has them, and changes of them.
 //
 // Takes     the founding record, the applied state, the core's progress, who answers.
-// Gives     the entries of a MembershipPlan; changes into the log of a leader.
-// See       MembershipPlan (the rules), MailQueue's Members (what is replicated).
+// Gives     the MembershipPlan; who is to come, leave, lead; changes into the log of a leader.
+// See       MemberKeeper (when), MembershipPlan (the rules), MailQueue's Members (what is
+//           replicated).
 
 package import MailQueue
 package import Primitives
@@ -87,14 +88,106 @@ extension NodeMachine {
     }
 
     /// The plan of this node, as if it led.
-    package func membershipPlan(
-        _ entries: [MembershipPlan.Entry], founders: Int
-    ) -> MembershipPlan {
-        MembershipPlan(
+    package func membershipPlan(_ founders: Founders, _ peers: MemberPeers) -> MembershipPlan {
+        let entries = self.memberEntries(founders: founders.members, seeds: founders.seeds) {
+            peers.answers($0, $1)
+        }
+        return MembershipPlan(
             configuration: self.configuration, directory: entries, leader: self.id,
-            founders: founders, lastIndex: self.lastIndex,
+            founders: founders.count, lastIndex: self.lastIndex,
             isUnderWay: !self.replica.raft.hasCommittedInTerm)
     }
+
+    // MARK: Who leads.
+
+    /// The voter that should lead instead of this leader: of those that are not drained the most
+    /// caught up; nil: there is none.
+    func heir(_ peers: MemberPeers) -> MemberID? {
+        var best: (member: MemberID, match: UInt64)?
+        for voter in self.configuration.voters where voter != self.id {
+            guard let name = peers.peer(of: voter)?.name, peers.answers(name, voter),
+                !self.isDraining(name, peers)
+            else { continue }
+            let match = self.match(of: voter)
+            guard match + MembershipPlan.laggingEntriesMax >= self.lastIndex else { continue }
+            if best == nil || match > best?.match ?? 0 { best = (voter, match) }
+        }
+        return best?.member
+    }
+
+    /// By an operator, or since it stops.
+    package func isDraining(_ name: NodeName, _ peers: MemberPeers) -> Bool {
+        self.queue.isDraining(name) || peers[name]?.isDraining ?? false
+    }
+
+    // MARK: Who comes, who leaves.
+
+    /// A disk that is linked, says that it is of this cluster, and is not known.
+    func nextAdmission(_ founders: Founders, _ peers: MemberPeers) -> Admission? {
+        let views = self.queue.memberViews
+        let configuration = self.configuration
+        for peer in peers.lines where peer.hasControl && peer.isOfCluster {
+            let view = views.first { $0.name == peer.name }
+            let isKnown =
+                founders.members.contains { $0.incarnation == peer.incarnation }
+                || view?.incarnation == peer.incarnation
+                || view?.disks.contains { $0.incarnation == peer.incarnation } == true
+            guard !isKnown, !self.queue.isRetired(peer.name, peer.incarnation) else { continue }
+            let gone = (view?.disks ?? []).map(\.incarnation)
+                .filter { !configuration.contains($0) }
+            guard (view?.disks.count ?? 0) - gone.count < Admission.disksMax else { continue }
+            return Admission(
+                node: peer.name, incarnation: peer.incarnation, host: peer.host, port: peer.port,
+                gone: gone)
+        }
+        return nil
+    }
+
+    /// A disk that the queue takes for a member's, and that is none's any more.
+    var nextForgotten: RemoveNode? {
+        for holder in self.queue.members
+        where !self.configuration.contains(holder.incarnation) {
+            return RemoveNode(node: holder.node, incarnation: holder.incarnation, force: true)
+        }
+        return nil
+    }
+
+    /// Who is to be taken out of the queue now: nodes that an operator gives up, and those that are
+    /// to leave once their copies are elsewhere.
+    func nextRemoval(_ founders: Founders, _ peers: MemberPeers) -> RemoveNode? {
+        for view in self.queue.memberViews
+        where view.wish.isLeaving && view.name != peers.own.node {
+            let newest = self.newestDisk(of: view.name, founders: founders.members)
+            guard let incarnation = view.incarnation ?? newest else { continue }
+            let holder = Holder(node: view.name, incarnation: incarnation)
+            guard view.wish == .dead || self.mayLeave(holder, founders, peers) else { continue }
+            return RemoveNode(
+                node: view.name, incarnation: incarnation, force: view.wish == .dead)
+        }
+        return nil
+    }
+
+    private func mayLeave(
+        _ holder: Holder, _ founders: Founders, _ peers: MemberPeers
+    ) -> Bool {
+        let isThere = peers.answers(holder.node, holder.incarnation)
+        // What it has begun should end; a node that is gone ends nothing.
+        if isThere, self.queue.leaseCount(of: holder.node) > 0 { return false }
+        let cost = self.costOfLeaving(holder, peers)
+        guard cost.lost == 0, cost.below == 0 else { return false }
+        guard self.configuration.contains(holder.incarnation) else { return true }
+        return self.allowsRemoval(of: holder.incarnation, founders, peers)
+    }
+
+    /// Whether a disk could go without costing the quorum.
+    package func allowsRemoval(
+        of disk: Incarnation, _ founders: Founders, _ peers: MemberPeers
+    ) -> Bool {
+        self.membershipPlan(founders, peers)
+            .allows(ConfigurationChange([MemberChange(.remove, disk)]))
+    }
+
+    // MARK: Changes.
 
     /// Puts a change of members into the log of this node, which leads.
     ///
@@ -116,12 +209,15 @@ extension NodeMachine {
         self.replica.transferLeadership(to: member)
     }
 
-    /// Messages that would have too few copies if `holder` went now.
-    ///
-    /// - Parameter others: members that can have copies.
+    /// Messages that would have too few copies if `holder` went now: none outside of it, or fewer
+    /// than the members that can have copies in its place.
     package func costOfLeaving(
-        _ holder: Holder, others: Int
+        _ holder: Holder, _ peers: MemberPeers
     ) -> (lost: Int, below: Int) {
+        let leaving = self.queue.leavingHolders
+        let others = self.queue.members.count {
+            $0 != holder && !leaving.contains($0) && peers.answers($0.node, $0.incarnation)
+        }
         let copies = min(Int(self.queue.settings.copies), others)
         return (
             self.queue.shortage(without: holder, copies: 1),
