@@ -111,7 +111,7 @@ package final class Node: @unchecked Sendable {
     var source = SnapshotSource()
     var sink = SnapshotSink()
     var snapshotFiles = SnapshotFiles()
-    var sharing = Sharing()
+    var sharing = ShareKeeper()
     /// Another session of this process is being opened.
     var isReopening = false
     var wants = Wants()

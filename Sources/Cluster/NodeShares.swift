@@ -1,8 +1,8 @@
-// NodeShares.swift - shares of destinations' connections: dealt by the leader, held here.
+// NodeShares.swift - shares of destinations' connections: the driver of the ShareKeeper.
 //
 // Takes     renewals and their answers, leases that come in, ticks.
 // Gives     tables of shares to others; the own one to the board, and word of it to Delivery.
-// See       ShareDealer, ShareHolder, ShareBoard; Docs/Decisions/0021.
+// See       ShareKeeper (what is done when), ShareBoard; Docs/Decisions/0021.
 
 import MailQueue
 import Networking
@@ -10,35 +10,7 @@ import Primitives
 import Storage
 import Synchronization
 
-/// What a node among others knows of shares.
-struct Sharing {
-    var holder = ShareHolder()
-    var dealer = ShareDealer()
-    /// Before, the leader does not look at the leases again.
-    var plansFrom = Instant.zero
-    /// When the own session last asked.
-    var askedAt = Instant.zero
-    /// Until then the node asks more often: it has work and no share.
-    var wishesUntil = Instant.zero
-    /// When connections that wait for a verdict end too, counted from the last answered renewal.
-    var endsAt: Instant?
-    /// The leases have lapsed, or have not begun.
-    var hasLapsed = true
-    /// And `endsAt` is still to come.
-    var isEnding = false
-    /// It holds a lease of which nobody will know how it ended: see `LeaseDesk.abandon`.
-    var abandoned = SessionID.none
-}
-
 extension Node {
-    /// Between two looks at all leases, at least; and more, if a look takes long: of a loop's time
-    /// one part in `planParts` goes into it.
-    private static let planInterval = Duration.milliseconds(100)
-    private static let planParts = 20
-    /// Between two renewals of a node that wishes for a share, and how long it goes on so.
-    private static let wishInterval = Duration.milliseconds(100)
-    private static let wishTime = Duration.seconds(4)
-
     // MARK: From any thread.
 
     /// The whole limit for a node alone.
@@ -65,57 +37,41 @@ extension Node {
     /// What the own session says when it asks for more time.
     func renewal(of session: SessionID, sentAt: Instant) -> Renewal {
         let term = self.machine.term
-        let deal = self.sharing.holder.ask(session, term: term)
-        let held = self.shares.report(isFull: deal == 0)
-        self.sharing.askedAt = sentAt
-        return Renewal(
-            session: session, sentAt: sentAt, term: term, deal: deal, base: held.base,
-            baseOpen: held.baseOpen, shares: held.rows)
-    }
-
-    func takeShares(_ answer: RenewalAnswer) {
-        self.sharing.endsAt = max(
-            self.sharing.endsAt ?? .zero, answer.sentAt + ShareTiming.holderEnd)
-        self.sharing.hasLapsed = false
-        self.sharing.isEnding = false
-        let now = SystemClock.bootTime()
-        guard self.sharing.holder.take(answer, now: now) else { return }
-        self.shares.use(self.sharing.holder.table)
-        self.taker?.sharesChanged()
-        // What is lowered here may be wanted elsewhere: it is said at once.
-        self.askNow(now)
-    }
-
-    /// The lease time is over, or the session is closed.
-    func lapseShares() {
-        guard !self.sharing.hasLapsed else { return }
-        self.sharing.hasLapsed = true
-        self.sharing.holder.lapse()
-        self.shares.use(self.sharing.holder.table)
-        self.sharing.isEnding = true
-        self.taker?.cutConnections(sparesVerdicts: true)
-    }
-
-    /// Leases have come: those for which no connection may be opened need a share.
-    func wishForShares(_ work: [LeasedWork]) {
-        for item in work {
-            guard case .delivery(let delivery) = item,
-                self.shares.share(of: delivery.destination) == 0
-            else { continue }
-            self.sharing.wishesUntil = SystemClock.bootTime() + Self.wishTime
-            return
+        return self.sharing.renewal(of: session, sentAt: sentAt, term: term) {
+            self.shares.report(isFull: $0)
         }
     }
 
-    /// 1 There was no leader for longer than T + H; a connection behind its final dot ended. 2 The
-    /// session may be open all the same: nobody could close it. A deferral would be believed, and
-    /// the next attempt counted as no repeat. So the session is let go: its end counts them.
+    func takeShares(_ answer: RenewalAnswer) {
+        let now = SystemClock.bootTime()
+        guard self.sharing.take(answer, now: now) else { return }
+        self.shares.use(self.sharing.table)
+        self.taker?.sharesChanged()
+        self.askNow(now)
+    }
+
+    /// The session is closed, or storage has failed.
+    func lapseShares() {
+        if self.sharing.lapse() { self.carryOut(.lapse, SystemClock.bootTime()) }
+    }
+
+    func wishForShares(_ work: [LeasedWork]) {
+        let destinations = work.lazy.compactMap { item in
+            if case .delivery(let delivery) = item { delivery.destination } else { nil }
+        }
+        let shares = self.shares
+        self.sharing.leased(destinations, now: SystemClock.bootTime()) {
+            shares.share(of: $0) == 0
+        }
+    }
+
+    /// See `ShareKeeper.abandon`.
     func abandon(_ session: SessionID) {
-        if session == self.machine.session { self.sharing.abandoned = session }
+        self.sharing.abandon(session, own: self.machine.session)
     }
 
     /// The session is to be kept.
-    var mayRenew: Bool { self.machine.session != self.sharing.abandoned }
+    var mayRenew: Bool { self.sharing.mayRenew(self.machine.session) }
 
     private func askNow(_ now: Instant) {
         guard self.mayRenew else { return }
@@ -125,58 +81,39 @@ extension Node {
 
     /// With each tick.
     func tickShares(_ now: Instant) {
-        if !self.meetShares(now) {
-            self.sharing.dealer.watch(self.machine.queue.members, now: now)
+        let lapsesAt = self.leaseClock.lapsesAt
+        for action in self.sharing.tick(self.machine, lapsesAt: lapsesAt, now: now) {
+            self.carryOut(action, now)
         }
-        if self.leaseClock.lapsesAt.map({ now >= $0 }) ?? true { self.lapseShares() }
-        if self.sharing.isEnding, let end = self.sharing.endsAt, now >= end {
-            self.sharing.isEnding = false
-            self.taker?.cutConnections(sparesVerdicts: false)
-        }
-        if now < self.sharing.wishesUntil, now >= self.sharing.askedAt + Self.wishInterval {
-            self.sharing.askedAt = now
-            self.askNow(now)
+    }
+
+    private func carryOut(_ action: ShareKeeper.Action, _ now: Instant) {
+        switch action {
+        case .lapse:
+            self.shares.use(self.sharing.table)
+            self.taker?.cutConnections(sparesVerdicts: true)
+        case .end: self.taker?.cutConnections(sparesVerdicts: false)
+        case .ask: self.askNow(now)
         }
     }
 
     // MARK: Dealt.
 
-    /// - Returns: whether this node deals.
-    @discardableResult
-    private func meetShares(_ now: Instant) -> Bool {
-        guard self.machine.isReadyLeader else {
-            self.sharing.dealer.end()
-            return false
-        }
-        let guests = self.machine.queue.openSessionDisks.map {
-            ShareDealer.Guest(session: $0.session, disk: $0.disk)
-        }
-        self.sharing.dealer.meet(
-            term: self.machine.term, guests, disks: self.machine.queue.members, now: now)
-        return true
-    }
-
     /// What a session says of its shares.
     func hearShares(_ renewal: Renewal, of node: NodeName, _ now: Instant) {
-        guard self.machine.queue.session(of: node) == renewal.session, self.meetShares(now) else {
-            return
-        }
-        let refused = self.sharing.dealer.refused
-        self.sharing.dealer.hear(renewal, now: now)
-        if self.sharing.dealer.refused > refused { self.metrics.peerError("shares") }
+        let isSound = self.sharing.hear(renewal, of: node, self.machine, now: now)
+        if !isSound { self.metrics.peerError("shares") }
     }
 
     func renewalAnswer(to session: SessionID, sentAt: Instant) -> RenewalAnswer {
         let now = SystemClock.bootTime()
-        var answer = RenewalAnswer(session: session, sentAt: sentAt, term: self.machine.term)
-        guard self.meetShares(now) else { return answer }
-        self.planShares(now)
-        if let (number, table) = self.sharing.dealer.deal(to: session, now: now) {
-            answer.deal = number
-            answer.base = table.base
-            answer.shares = table.rows
+        // Not by the limit of the leader before: its settings are about to be replaced.
+        let isSettled = self.newSettings == nil
+        let limit = isSettled ? self.clusterSettings.connectionsPerDestination : nil
+        if self.sharing.plan(self.machine, limit: limit, now: now) {
+            self.sharing.planned(from: now, to: SystemClock.bootTime())
         }
-        return answer
+        return self.sharing.answer(to: session, sentAt: sentAt, self.machine, now: now)
     }
 
     /// The leader's own session takes the same way, without a link.
@@ -184,17 +121,5 @@ extension Node {
         let renewal = self.renewal(of: session, sentAt: sentAt)
         self.hearShares(renewal, of: self.identity.node, SystemClock.bootTime())
         self.renewed(self.renewalAnswer(to: session, sentAt: sentAt))
-    }
-
-    private func planShares(_ now: Instant) {
-        // Not by the limit of the leader before: its settings are about to be replaced.
-        guard self.newSettings == nil else { return }
-        guard now >= self.sharing.plansFrom else { return }
-        let limit = self.clusterSettings.connectionsPerDestination
-        let needs = self.machine.queue.leaseCounts(
-            above: self.sharing.dealer.base(limit: limit), and: self.sharing.dealer.destinations)
-        self.sharing.dealer.plan(limit: limit, needs, now: now)
-        let end = SystemClock.bootTime()
-        self.sharing.plansFrom = end + max(Self.planInterval, (end - now) * Self.planParts)
     }
 }

@@ -1,4 +1,4 @@
-// SimNode+Shares.swift - shares of destinations' connections: dealt by the leader, held here.
+// SimNode+Shares.swift - shares of destinations' connections: the driver of the ShareKeeper.
 //
 // Like      NodeShares.
 
@@ -7,148 +7,90 @@ import MailQueue
 import Primitives
 import Spool
 
-/// Like `Sharing`.
-struct SimSharing {
-    var holder = ShareHolder()
-    var dealer = ShareDealer()
-    var plansFrom = Instant.zero
-    var askedAt = Instant.zero
-    var wishesUntil = Instant.zero
-    var endsAt: Instant?
-    var hasLapsed = true
-    var isEnding = false
-    var abandoned = SessionID.none
-}
-
 extension SimNode {
-    private static let planInterval = Duration.milliseconds(100)
-    private static let wishInterval = Duration.milliseconds(100)
-    private static let wishTime = Duration.seconds(4)
-
     // MARK: Held.
 
     func renewal(of session: SessionID, _ sentAt: Instant) -> Renewal {
         let term = self.machine.term
-        let deal = self.sharing.holder.ask(session, term: term)
-        let held = self.courierOut.ledger.report(isFull: deal == 0)
-        self.sharing.askedAt = sentAt
-        return Renewal(
-            session: session, sentAt: sentAt, term: term, deal: deal, base: held.base,
-            baseOpen: held.baseOpen, shares: held.rows)
+        return self.sharing.renewal(of: session, sentAt: sentAt, term: term) {
+            self.courierOut.ledger.report(isFull: $0)
+        }
     }
 
     func takeShares(_ answer: RenewalAnswer) {
-        self.sharing.endsAt = max(
-            self.sharing.endsAt ?? .zero, answer.sentAt + ShareTiming.holderEnd)
-        self.sharing.hasLapsed = false
-        self.sharing.isEnding = false
         let now = self.clock
-        guard self.sharing.holder.take(answer, now: now) else { return }
+        guard self.sharing.take(answer, now: now) else { return }
         self.world.counters[.shareTables] += 1
-        self.courierOut.ledger.use(self.sharing.holder.table)
+        self.courierOut.ledger.use(self.sharing.table)
         self.courierOut.pump()
         self.askNow(now)
     }
 
     func lapseShares() {
-        guard !self.sharing.hasLapsed else { return }
-        self.world.counters[.lapses] += 1
-        self.sharing.hasLapsed = true
-        self.sharing.holder.lapse()
-        self.courierOut.ledger.use(self.sharing.holder.table)
-        self.sharing.isEnding = true
-        self.courierOut.cutConnections(sparesVerdicts: true)
+        if self.sharing.lapse() { self.carryOut(.lapse, self.clock) }
     }
 
     func wishForShares(_ work: [SimWork]) {
-        for item in work {
-            guard case .delivery(let delivery, _) = item,
-                self.courierOut.ledger.share(of: delivery.destination) == 0
-            else { continue }
-            self.sharing.wishesUntil = self.clock + Self.wishTime
-            return
+        let destinations = work.lazy.compactMap { item in
+            if case .delivery(let delivery, _) = item { delivery.destination } else { nil }
         }
+        let ledger = self.courierOut.ledger
+        self.sharing.leased(destinations, now: self.clock) { ledger.share(of: $0) == 0 }
     }
 
     func abandon(_ session: SessionID) {
-        if session == self.machine.session { self.sharing.abandoned = session }
+        self.sharing.abandon(session, own: self.machine.session)
     }
 
+    var mayRenew: Bool { self.sharing.mayRenew(self.machine.session) }
+
     private func askNow(_ now: Instant) {
-        guard self.machine.session != self.sharing.abandoned else { return }
+        guard self.mayRenew else { return }
         self.machine.renew(now: now)
         self.isTurnPlanned = true
     }
 
     func tickShares() {
-        let now = self.clock
-        if !self.meetShares(now) {
-            self.sharing.dealer.watch(self.machine.queue.members, now: now)
+        let (now, lapsesAt) = (self.clock, self.leaseClock.lapsesAt)
+        for action in self.sharing.tick(self.machine, lapsesAt: lapsesAt, now: now) {
+            self.carryOut(action, now)
         }
-        if self.leaseClock.lapsesAt.map({ now >= $0 }) ?? true { self.lapseShares() }
-        if self.sharing.isEnding, let end = self.sharing.endsAt, now >= end {
-            self.sharing.isEnding = false
-            self.courierOut.cutConnections(sparesVerdicts: false)
-        }
-        if now < self.sharing.wishesUntil, now >= self.sharing.askedAt + Self.wishInterval {
-            self.sharing.askedAt = now
-            self.askNow(now)
+    }
+
+    private func carryOut(_ action: ShareKeeper.Action, _ now: Instant) {
+        switch action {
+        case .lapse:
+            self.world.counters[.lapses] += 1
+            self.courierOut.ledger.use(self.sharing.table)
+            self.courierOut.cutConnections(sparesVerdicts: true)
+        case .end: self.courierOut.cutConnections(sparesVerdicts: false)
+        case .ask: self.askNow(now)
         }
     }
 
     // MARK: Dealt.
 
-    @discardableResult
-    private func meetShares(_ now: Instant) -> Bool {
-        guard self.machine.isReadyLeader else {
-            self.sharing.dealer.end()
-            return false
-        }
-        let guests = self.machine.queue.openSessionDisks.map {
-            ShareDealer.Guest(session: $0.session, disk: $0.disk)
-        }
-        self.sharing.dealer.meet(
-            term: self.machine.term, guests, disks: self.machine.queue.members, now: now)
-        return true
-    }
-
     func hearShares(_ renewal: Renewal, of peer: Int) {
-        guard self.machine.queue.session(of: "n\(peer)") == renewal.session,
-            self.meetShares(self.clock)
-        else { return }
-        let refused = self.sharing.dealer.refused
-        self.sharing.dealer.hear(renewal, now: self.clock)
         self.world.check(
-            11, self.sharing.dealer.refused == refused,
+            11, self.sharing.hear(renewal, of: "n\(peer)", self.machine, now: self.clock),
             "\(self.name) refuses what n\(peer) says of its shares")
     }
 
     func renewalAnswer(to session: SessionID, _ sentAt: Instant) -> RenewalAnswer {
         let now = self.clock
-        var answer = RenewalAnswer(session: session, sentAt: sentAt, term: self.machine.term)
-        guard self.meetShares(now) else { return answer }
-        self.planShares(now)
-        if let (number, table) = self.sharing.dealer.deal(to: session, now: now) {
-            answer.deal = number
-            answer.base = table.base
-            answer.shares = table.rows
+        let settings = self.world.scenario.settings
+        let isSettled = self.machine.queue.settings == settings
+        let limit = isSettled ? settings.connectionsPerDestination : nil
+        if self.sharing.plan(self.machine, limit: limit, now: now) {
+            // In this world a look takes no time.
+            self.sharing.planned(from: now, to: now)
         }
-        return answer
+        return self.sharing.answer(to: session, sentAt: sentAt, self.machine, now: now)
     }
 
     func answerOwnRenewal(_ session: SessionID, _ sentAt: Instant) {
         let renewal = self.renewal(of: session, sentAt)
         self.hearShares(renewal, of: self.place)
         self.renewed(self.renewalAnswer(to: session, sentAt))
-    }
-
-    private func planShares(_ now: Instant) {
-        let settings = self.world.scenario.settings
-        guard self.machine.queue.settings == settings, now >= self.sharing.plansFrom else { return }
-        let limit = settings.connectionsPerDestination
-        let needs = self.machine.queue.leaseCounts(
-            above: self.sharing.dealer.base(limit: limit), and: self.sharing.dealer.destinations)
-        self.sharing.dealer.plan(limit: limit, needs, now: now)
-        self.sharing.plansFrom = now + Self.planInterval
     }
 }

@@ -334,9 +334,7 @@ extension SimNode {
     }
 
     func renew() {
-        guard self.machine.session != .none, self.phase == .ready,
-            self.machine.session != self.sharing.abandoned
-        else { return }
+        guard self.machine.session != .none, self.phase == .ready, self.mayRenew else { return }
         self.machine.renew(now: self.clock)
         self.isTurnPlanned = true
     }

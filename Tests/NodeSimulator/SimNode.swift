@@ -126,7 +126,7 @@ final class SimNode {
     var heardAt: [Instant]
     var care = MemberKeeper()
     var leaseClock = LeaseClock()
-    var sharing = SimSharing()
+    var sharing = ShareKeeper()
     var isSyncing = false
     var checkpointIndex: UInt64 = 0
     var checkpointedAt = Instant.zero
@@ -275,7 +275,7 @@ final class SimNode {
         self.checkpointMembers = nil
         self.care = MemberKeeper()
         self.leaseClock = LeaseClock()
-        self.sharing = SimSharing()
+        self.sharing = ShareKeeper()
         self.isSyncing = false
         self.isCheckpointing = false
         self.isLowOnDisk = false
