@@ -103,8 +103,8 @@ extension Node {
     }
 
     /// Once a second.
-    func tellDrained() {
-        guard self.isDrained else {
+    func tellDrained(_ isDrained: Bool) {
+        guard isDrained else {
             self.leaving.saidDrained = false
             return
         }

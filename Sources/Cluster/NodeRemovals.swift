@@ -6,7 +6,7 @@
 //           `farewellTime` its links stay: it applies its own removal meanwhile. 3 They are closed,
 //           and the name is forgotten until its row is a member's again. A removed disk that comes
 //           later is told in the goodbye: it follows no log that could tell it.
-// Never     a disk that is not known yet: a name comes back with an empty one, and is to be admitted.
+// Never     a disk that is not known yet: a name comes back with an empty one, to be admitted.
 // See       PeerMesh.forget, NodeMembers; Docs/PeerProtocol.md, "Who dials" and "Refusals".
 
 import Logging

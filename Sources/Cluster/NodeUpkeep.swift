@@ -61,7 +61,7 @@ extension Node {
         self.markState(now)
         self.compareClocks()
         self.updateObstacle()
-        self.tellDrained()
+        self.tellDrained(self.isDrained)
         self.sampleMetrics()
         self.sampleQuota()
         let waiting = self.machine.queue.counts.messages > 0

@@ -39,8 +39,8 @@ final class JournalWriter {
     /// there: a file system changes its own data with the first write to a block, and each sync
     /// of such a batch would wait for that, too.
     private static let fillAheadBytes = 1 << 20
-    /// The clerk tells of new checkpoints; a snapshot counts from its own record on, as it may stand
-    /// behind entries of another log.
+    /// The clerk tells of new checkpoints; a snapshot counts from its own record on, as it may
+    /// stand behind entries of another log.
     let preamble: Monitor<Preamble>
     let numbers = Monitor(Numbers())
 

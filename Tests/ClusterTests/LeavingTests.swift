@@ -63,16 +63,13 @@ struct LeavingTests {
         let told = Counter()
         rig.members[0].running.whenDrained { told.count.add(1, ordering: .relaxed) }
         try await rig.on(0) { node in
-            node.tellDrained()
+            node.tellDrained(false)
             #expect(told.count.load(ordering: .relaxed) == 0)
-            node.care.drainingSince = SystemClock.bootTime() - MemberCare.balancerTime
-            node.tellDrained()
-            node.tellDrained()
+            node.tellDrained(true)
+            node.tellDrained(true)
             #expect(told.count.load(ordering: .relaxed) == 1, "once")
-            node.care.drainingSince = nil
-            node.tellDrained()
-            node.care.drainingSince = SystemClock.bootTime() - MemberCare.balancerTime
-            node.tellDrained()
+            node.tellDrained(false)
+            node.tellDrained(true)
             #expect(told.count.load(ordering: .relaxed) == 2, "and again the next time")
         }
         try await rig.end()

@@ -1,8 +1,8 @@
 // PeerMesh+Dialing.swift - who dials whom, and when again.
 //
 // The node with the lesser name dials; and one that is no seed dials everybody it knows, because
-// others may not know where it is. Two connections that cross are told apart in `judge`. A node that
-// was removed is dialed no more; if it is a seed, seldom (PeerMesh.forget).
+// others may not know where it is. Two connections that cross are told apart in `judge`. A node
+// that was removed is dialed no more; if it is a seed, seldom (PeerMesh.forget).
 
 import Logging
 import NIOCore

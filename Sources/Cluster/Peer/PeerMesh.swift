@@ -57,8 +57,8 @@ package struct PeerLimits: Sendable {
     /// First and longest pause between attempts to connect, before jitter.
     package var backoffFirst = Duration.milliseconds(50)
     package var backoffLast = Duration.seconds(1)
-    /// Pause, before jitter, between attempts to connect with a seed that is a member no longer, and
-    /// of a node that was told so itself.
+    /// Pause, before jitter, between attempts to connect with a seed that is a member no longer,
+    /// and of a node that was told so itself.
     package var removedPause = Duration.seconds(10)
     package var connectTimeout = Duration.seconds(3)
     /// Connections of strangers (no Hello yet) at once.
@@ -249,8 +249,8 @@ package final class PeerMesh {
 
     /// Closes what is open with a node that is a member no longer, and says so to it.
     ///
-    /// It is dialed no more, but for a seed: with an empty disk a seed waits for those that dial it,
-    /// and so it is looked for, without a word in the log, once in `removedPause`.
+    /// It is dialed no more, but for a seed: with an empty disk a seed waits for those that dial
+    /// it, and so it is looked for, without a word in the log, once in `removedPause`.
     package func forget(_ node: NodeName) {
         guard let record = self.records[node], !record.isForgotten else { return }
         record.isForgotten = true

@@ -118,8 +118,8 @@ package struct Hello: Hashable, Sendable {
             index: self.durableIndex, process: self.process)
     }
 
-    /// Whether a program said this that is dead, now that `later` is said: the same disk was started
-    /// again. A program counts a boot for each of its sessions; its links are one life.
+    /// Whether a program said this that is dead, now that `later` is said: the same disk was
+    /// started again. A program counts a boot for each of its sessions; its links are one life.
     package func isEarlierStart(than later: Hello) -> Bool {
         let isSameLife =
             self.process != 0 && self.process == later.process
