@@ -91,6 +91,8 @@ package final class Node: @unchecked Sendable {
     var comparison = Comparison()
     /// Counts sessions that are opened in this process, too.
     var boot: BootNumber
+    /// The start has found damage: notes of what was attempted may be lost.
+    var mayLackNotes = false
     var posts: [Post] = []
     var generator: Generator
     /// Bodies of ours that are not on R disks.

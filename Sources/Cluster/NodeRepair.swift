@@ -267,6 +267,7 @@ extension Node {
     /// What a start has found, once: the bodies themselves are looked for when the state is there.
     func foundDamage(_ damage: [Damage]) {
         var tags: [Tag] = []
+        self.mayLackNotes = damage.contains { $0.mayCostNotes }
         for found in damage {
             switch found.kind {
             case .body(let tag): tags.append(tag)
@@ -298,5 +299,16 @@ extension Node {
         let tags = self.repairs.nextOfCensus(self.machine, messages: Self.censusSlice)
         self.loseCopies(self.storage.lacking(tags))
         if self.repairs.hasCensus { self.planRepairsSoon() }
+    }
+}
+
+extension Damage {
+    /// Whether what was noted of attempts may be among what is lost. A disk that has lost one thing is
+    /// not trusted to have kept the other.
+    fileprivate var mayCostNotes: Bool {
+        switch self.kind {
+        case .tornTail, .body, .unknownBodies, .note: true
+        case .batchHeader: false
+        }
     }
 }

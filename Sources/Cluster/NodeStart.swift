@@ -4,7 +4,8 @@
 //           behind it is read. 3 The node stands for election; its vote and the first entry of its
 //           term are stored. With that entry all before it are committed, and applied. 4 The
 //           session is opened as replayed: leases of the one before are free, and count as
-//           possible duplicates when they are granted again. 5 Ready.
+//           possible duplicates when they are granted again; after damage, which may have cost
+//           notes of attempts, they wait for the hold-down first. 5 Ready.
 // Stop      new mail is refused, deliveries end, the session is closed (its leases need no
 //           hold-down), a checkpoint is made, the journal is closed.
 
@@ -328,7 +329,11 @@ extension Node {
         // Alone the node has applied all that was there before; else its OpenSession comes behind
         // all that, wherever the leader is.
         if self.mesh == nil ? self.machine.isReadyLeader : self.machine.hasLeader {
-            self.phase == .starting ? self.openSession() : self.reopenSession()
+            if self.phase == .starting {
+                self.openSession(replayed: !self.mayLackNotes)
+            } else {
+                self.reopenSession()
+            }
         }
     }
 
@@ -356,7 +361,9 @@ extension Node {
         }
     }
 
-    private func openSession(replayed: Bool = true) {
+    /// - Parameter replayed: all that was noted of the attempts of the session before is in the log,
+    ///   or sent ahead.
+    private func openSession(replayed: Bool) {
         if self.phase == .starting { self.phase = .opening }
         let open = OpenSession(
             node: self.identity.node, incarnation: self.identity.incarnation,

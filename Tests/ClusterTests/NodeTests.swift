@@ -26,8 +26,10 @@ final class Rig: Sendable {
         self.directory = try #require(mkdtemp(&bytes).map { String(cString: $0) })
     }
 
+    /// - Parameter prepare: what is done to the node before it starts.
     func open(
-        delivers: Bool = true, segmentBytes: Int = 4 << 20
+        delivers: Bool = true, segmentBytes: Int = 4 << 20,
+        prepare: @Sendable (RunningNode) -> Void = { _ in }
     ) async throws -> (RunningNode, Taker) {
         var settings = Settings()
         settings.node.name = "a"
@@ -43,6 +45,7 @@ final class Rig: Sendable {
         ) { fault in self.faults.withLock { $0.append(fault) } }
         let taker = Taker()
         node.desk.attach(taker)
+        prepare(node)
         try await node.start()
         return (node, taker)
     }
