@@ -24,6 +24,8 @@ extension ClusterStatus {
             ],
             "possible_duplicates": JSON(self.possibleDuplicates),
             "alarms": .list(self.alarms.map { .text($0) }),
+            "reasons": .list(self.reasons.map(\.json)),
+            "notes": .list(self.notes.map(\.json)),
             "node": .text(self.node),
             "local": [
                 "applied": JSON(self.applied), "committed": JSON(self.committed),
@@ -31,6 +33,17 @@ extension ClusterStatus {
                 "waits_for": JSON(self.waitsFor),
                 "leaderless_ms": self.leaderlessMilliseconds.map { .integer($0) } ?? .null,
             ],
+        ]
+    }
+}
+
+extension StatusReason {
+    var json: JSON {
+        [
+            "label": .text(self.label.rawValue),
+            "node": JSON(self.node),
+            "sentence": .text(self.sentence),
+            "remedy": .text(self.remedy),
         ]
     }
 }

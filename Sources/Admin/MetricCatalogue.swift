@@ -60,7 +60,9 @@ package enum MetricCatalogue {
             alert: "more than 5 % of all ends for 15 min"),
         entry(
             "possible_duplicates_total", .counter,
-            "Recipients that may have got a message twice.", labels: "cause: takeover, reply",
+            "Recipients that may have got a message twice, in the whole cluster: every node counts "
+                + "what it applies, from its start on. Take the maximum over the nodes, no sum.",
+            labels: "cause: takeover, reply",
             alert: "any increase without the death of a node"),
         entry(
             "reply_seconds", .histogram, "From the last byte of a message to its reply.",
@@ -105,7 +107,7 @@ package enum MetricCatalogue {
             "peer_skipped_frames_total", .counter,
             "Frames of other nodes of kinds that only a later version knows."),
         entry(
-            "queue_messages", .gauge, "Deliveries in the queue.",
+            "queue_messages", .gauge, "Deliveries in the queue of the whole cluster.",
             labels: "state: due, leased, deferred, held",
             alert: "due > 1,000 and growing for 10 min"),
         entry(

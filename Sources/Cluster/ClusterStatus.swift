@@ -65,6 +65,10 @@ package struct ClusterStatus: Sendable {
     package var rates: Rates
     package var possibleDuplicates: UInt64
     package var alarms: [String]
+    /// Why it is not healthy; empty exactly when it is.
+    package var reasons: [StatusReason] = []
+    /// What is worth knowing and makes it no less healthy.
+    package var notes: [StatusReason] = []
     /// Who answers.
     package var node: NodeName = ""
     /// Of the answering node: its log is applied, and known to be committed, up to here.

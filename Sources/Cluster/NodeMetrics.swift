@@ -77,17 +77,30 @@ struct NodeMetrics: Sendable {
     /// From proposal to result.
     func committed(in duration: Duration) { self.commit.recordNanoseconds(duration.inNanoseconds) }
 
-    func sample(
-        due: Int, leased: Int, deferred: Int, held: Int, leases: Int, isLeader: Bool, term: UInt64,
-        lag: UInt64, diskFreeRatio: Double
-    ) {
-        for (gauge, value) in zip(self.states, [due, leased, deferred, held]) {
-            gauge.record(Int64(value))
-        }
-        self.leases.record(Int64(leases))
-        self.leader.record(isLeader ? 1 : 0)
-        self.term.record(Int64(term))
-        self.lag.record(Int64(lag))
-        self.diskFree.record(diskFreeRatio)
+    /// What is recorded once a second.
+    struct Sample: Equatable, Sendable {
+        /// Of the whole queue, by state.
+        var due: Int
+        var leased: Int
+        var deferred: Int
+        var held: Int
+        /// Of this node's session.
+        var leases: Int
+        var isLeader: Bool
+        var term: UInt64
+        /// Log entries.
+        var lag: UInt64
+        /// 0 … 1.
+        var diskFreeRatio: Double
+    }
+
+    func record(_ sample: Sample) {
+        let counts = [sample.due, sample.leased, sample.deferred, sample.held]
+        for (gauge, value) in zip(self.states, counts) { gauge.record(Int64(value)) }
+        self.leases.record(Int64(sample.leases))
+        self.leader.record(sample.isLeader ? 1 : 0)
+        self.term.record(Int64(sample.term))
+        self.lag.record(Int64(sample.lag))
+        self.diskFree.record(sample.diskFreeRatio)
     }
 }

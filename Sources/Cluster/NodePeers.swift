@@ -239,7 +239,8 @@ extension Node: PeerEvents {
             refusesBodies: self.storage.level != .normal,
             isDraining: self.phase == .stopping || self.care.drainingSince != nil
                 || self.shared.isLeaving.load(ordering: .relaxed),
-            state: self.comparison.own.last ?? .none, wall: self.wallClock())
+            state: self.comparison.own.last ?? .none, wall: self.wallClock(),
+            settings: self.settingsHash)
     }
 
     /// What this node says of itself before anything else.

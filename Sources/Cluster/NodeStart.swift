@@ -310,15 +310,21 @@ extension Node {
         if let settings = self.newSettings { self.proposeAsLeader(Command(.settings(settings))) }
     }
 
-    /// What the state is to have and has not. Voters that came later count for R, those that have
-    /// gone do not lower it below what the founders began with.
+    /// What the state is to have and has not.
     var newSettings: ClusterSettings? {
+        let wanted = self.wantedSettings
+        return self.machine.queue.settings == wanted ? nil : wanted
+    }
+
+    /// What this node's file says. Voters that came later count for R, those that have gone do not
+    /// lower it below what the founders began with.
+    var wantedSettings: ClusterSettings {
         var wanted = self.clusterSettings
         if self.copiesFollowVoters {
             let majority = self.machine.configuration.voters.count / 2 + 1
             wanted.copies = max(wanted.copies, UInt32(majority))
         }
-        return self.machine.queue.settings == wanted ? nil : wanted
+        return wanted
     }
 
     /// After each turn: what is due as soon as somebody leads.

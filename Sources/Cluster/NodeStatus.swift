@@ -15,15 +15,19 @@ import Synchronization
 extension Node {
     func status() -> ClusterStatus {
         let configuration = self.machine.configuration
+        let nodes = self.nodeStatuses()
+        let facts = self.healthFacts(nodes)
         var status = ClusterStatus(
             clusterName: self.clusterName, clusterID: self.cluster,
-            health: self.health, canLose: self.canLose,
-            leader: self.leaderName, term: self.machine.term, nodes: self.nodeStatuses(),
+            health: facts.health, canLose: self.canLose,
+            leader: self.leaderName, term: self.machine.term, nodes: nodes,
             queue: self.queueStatus,
             rates: ClusterStatus.Rates(
                 accepted: self.rates.accepted.perSecond, delivered: self.rates.delivered.perSecond,
                 deferred: self.rates.deferred.perSecond, bounced: self.rates.bounced.perSecond),
             possibleDuplicates: self.machine.queue.totals.possibleDuplicates, alarms: self.alarms)
+        status.reasons = facts.reasons
+        status.notes = facts.notes
         status.node = self.identity.node
         status.applied = self.machine.applied.index
         status.committed = self.machine.commit
@@ -78,7 +82,7 @@ extension Node {
     }
 
     /// The same if all voters were there.
-    private var votersToLoseAtBest: Int {
+    var votersToLoseAtBest: Int {
         self.voterSets.map { $0.count - Quorum.majority(of: $0.count) }.min() ?? 0
     }
 
@@ -92,16 +96,6 @@ extension Node {
             return voters
         }
         return min(voters, max(0, copies - 1))
-    }
-
-    private var health: ClusterStatus.Health {
-        guard self.mesh != nil else { return self.alarms.isEmpty ? .healthy : .degraded }
-        guard self.hasQuorum else { return .noQuorum }
-        let voters = self.machine.configuration.allVoters
-        let isWhole =
-            self.alarms.isEmpty && self.reachable(voters) == voters.count
-            && self.canLose >= self.votersToLoseAtBest
-        return isWhole ? .healthy : .degraded
     }
 
     // MARK: Nodes.
@@ -142,7 +136,7 @@ extension Node {
             state: state,
             isLeader: self.leaderName == self.identity.node,
             lag: newest - self.machine.applied.index, applied: self.machine.applied.index,
-            leases: self.machine.queue.leaseCount(of: self.identity.node),
+            leases: self.ownLeases,
             sessionsIn: self.shared.sessionsIn.load(ordering: .relaxed),
             sessionsOut: self.shared.connectionsOut.load(ordering: .relaxed),
             diskFreeRatio: Double(disk.freeBytes) / Double(max(1, disk.totalBytes)),

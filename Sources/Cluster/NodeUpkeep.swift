@@ -73,15 +73,21 @@ extension Node {
         }
     }
 
-    private func sampleMetrics() {
+    private func sampleMetrics() { self.metrics.record(self.metricsSample) }
+
+    /// The queue's states are the cluster's; the rest is of this node alone.
+    var metricsSample: NodeMetrics.Sample {
         let counts = self.machine.queue.counts
         let disk = self.storage.statistics()
-        self.metrics.sample(
+        return NodeMetrics.Sample(
             due: counts.due, leased: counts.leased, deferred: counts.deferred, held: counts.held,
-            leases: counts.leased, isLeader: self.machine.isReadyLeader, term: self.machine.term,
+            leases: self.ownLeases, isLeader: self.machine.isReadyLeader, term: self.machine.term,
             lag: self.machine.backlog,
             diskFreeRatio: Double(disk.freeBytes) / Double(max(1, disk.totalBytes)))
     }
+
+    /// Deliveries that this node may attempt now.
+    var ownLeases: Int { self.machine.queue.leaseCount(of: self.identity.node) }
 
     /// Clients that have waited `commit_timeout` for their result are told 451 4.4.5. The entry
     /// may still be applied: then it is cancelled (the client will send the message again).

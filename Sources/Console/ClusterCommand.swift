@@ -17,7 +17,7 @@ package struct ClusterCommand: ParsableCommand {
 
 struct ClusterStatusCommand: Command {
     static let configuration = CommandConfiguration(
-        commandName: "status", abstract: "Members, queue, rates, alarms.",
+        commandName: "status", abstract: "Health and its reasons, members, queue, rates, alarms.",
         discussion: "Exit code 11 if the cluster has no quorum.")
     @OptionGroup var server: ServerOptions
     @Flag(help: "The asked node's own view; needs no quorum.")
@@ -37,7 +37,7 @@ struct ClusterStatusCommand: Command {
 
 struct ClusterHealthCommand: Command {
     static let configuration = CommandConfiguration(
-        commandName: "health", abstract: "One line, and the exit code.",
+        commandName: "health", abstract: "One line with reasons and next steps; the exit code.",
         discussion: "0 healthy, 10 degraded, 11 no quorum, 69 no node reachable.")
     /// Between two questions while waiting.
     private static let pauseMicroseconds: UInt32 = 200_000
@@ -80,10 +80,12 @@ struct ClusterHealthCommand: Command {
             let answer: JSON = [
                 "schema": "posthouse.health/1", "status": .text(word), "can_lose": JSON(canLose),
                 "quorum": .flag(word != "no_quorum"), "leader": status["leader"] ?? .null,
+                "reasons": status["reasons"] ?? .list([]), "notes": status["notes"] ?? .list([]),
             ]
             terminal.writeBytes(answer.bytes + [10])
         } else {
-            terminal.write("\(Human.safe(word)), can lose \(canLose) more\n")
+            let why = StatusLine.tail(StatusLine.list(status["reasons"]))
+            terminal.write("\(Human.safe(word)), can lose \(canLose) more\(why)\n")
         }
     }
 }

@@ -14,7 +14,7 @@ struct StatusPage {
 
     var text: String {
         if self.status["status"]?.asText == "no_quorum" { return self.withoutQuorum }
-        return self.summary + "\n" + self.nodes + self.alarms
+        return self.summary + "\n" + self.nodes + self.alarms + self.notes
     }
 
     private func whole(_ value: JSON?) -> String { Human.count(value?.asInteger ?? 0) }
@@ -32,6 +32,9 @@ struct StatusPage {
     private var summary: String {
         var text = "Cluster  \(self.name)   \(self.health)   "
         text += "can lose \(self.whole(self.status["can_lose"])) more\n"
+        for reason in StatusLine.list(self.status["reasons"]) {
+            text += "Why      \(reason.sentence)\nNext     \(reason.remedy)\n"
+        }
         let leader = self.status["leader"]?.asText
         text += "Leader   \(leader.map { Human.safe($0) } ?? "none")   term "
         text += Human.safe(self.status["term"]?.asText ?? "-") + "\n"
@@ -96,6 +99,12 @@ struct StatusPage {
         let alarms = self.status["alarms"]?.asList ?? []
         let list = alarms.map { Human.safe($0.asText ?? "") }.joined(separator: ", ")
         return "  (* this node, L leader)   Alarms: \(list.isEmpty ? "none" : list)\n"
+    }
+
+    private var notes: String {
+        StatusLine.list(self.status["notes"]).map {
+            "  Note: \($0.sentence)\n  Next: \($0.remedy)\n"
+        }.joined()
     }
 
     // MARK: Without a quorum.

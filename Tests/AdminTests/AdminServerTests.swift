@@ -48,7 +48,9 @@ struct AdminServerTests {
                     "queue":{"messages":5,"recipients":6,"due":1,"leased":2,"deferred":3,"held":0,\
                     "stored_bytes":70,"original_bytes":100,"oldest_seconds":null},\
                     "rates":{"accepted":1.5,"delivered":0.0,"deferred":0.0,"bounced":0.0},\
-                    "possible_duplicates":2,"alarms":[],"node":"","local":{"applied":0,\
+                    "possible_duplicates":2,"alarms":[],"reasons":[],"notes":[\
+                    {"label":"draining","node":"a","sentence":"a is drained",\
+                    "remedy":"undrain it"}],"node":"","local":{"applied":0,\
                     "committed":0,"voters":1,"voters_reachable":1,"waits_for":null,\
                     "leaderless_ms":null}}
 

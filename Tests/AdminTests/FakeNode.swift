@@ -107,4 +107,5 @@ let exampleStatus = ClusterStatus(
         messages: 5, recipients: 6, due: 1, leased: 2, deferred: 3, held: 0, storedBytes: 70,
         originalBytes: 100, oldestSeconds: nil),
     rates: .init(accepted: 1.5, delivered: 0, deferred: 0, bounced: 0), possibleDuplicates: 2,
-    alarms: [])
+    alarms: [],
+    notes: [StatusReason(.draining, on: "a", "a is drained", remedy: "undrain it")])

@@ -45,7 +45,7 @@ struct PeerCodecTests {
                 applied: LogPosition(term: 1, index: 2), durable: LogPosition(term: 3, index: 4),
                 sessionsIn: 5, sessionsOut: 6, diskFreePermille: 1000, refusesBodies: true,
                 isDraining: false, state: StateMark(index: 7, hash: 8),
-                wall: WallTime(milliseconds: 9))),
+                wall: WallTime(milliseconds: 9), settings: 10)),
         .bodyOpen(stream: 1),
         .bodyChunk(stream: 1, number: 2, blocks: Self.blocks),
         .bodyEnd(stream: 1, tag: Self.tag, Self.seal),
@@ -229,13 +229,13 @@ struct PeerCodecTests {
         var standing = Standing(
             applied: .zero, durable: .zero, sessionsIn: 0, sessionsOut: 0, diskFreePermille: 0,
             refusesBodies: false, isDraining: false, state: .none,
-            wall: WallTime(milliseconds: .max))
+            wall: WallTime(milliseconds: .max), settings: 0)
         #expect(standing.wall == Standing.wallMax)
         #expect(standing.wall.rfc3339 == "9999-12-31T23:59:59.999Z")
         var bytes = Array(PeerFuzz.encoded(.standing(standing))[PeerFrame.headerBytes...])
         #expect(try self.decode(.standing, bytes) == .standing(standing))
-        // One millisecond later.
-        for place in bytes.indices.suffix(8) {
+        // One millisecond later: the clock stands before the last eight bytes.
+        for place in bytes.indices.dropLast(8).suffix(8) {
             bytes[place] &+= 1
             if bytes[place] != 0 { break }
         }
@@ -244,7 +244,7 @@ struct PeerCodecTests {
         standing = Standing(
             applied: .zero, durable: .zero, sessionsIn: 0, sessionsOut: 0, diskFreePermille: 0,
             refusesBodies: false, isDraining: false, state: .none,
-            wall: WallTime(milliseconds: -1))
+            wall: WallTime(milliseconds: -1), settings: 0)
         #expect(standing.wall == WallTime(milliseconds: 0))
     }
 

@@ -113,7 +113,65 @@ struct ClusterCommandTests {
         #expect(
             json.out
                 == "{\"schema\":\"posthouse.health/1\",\"status\":\"\(health)\",\"can_lose\":0,"
-                + "\"quorum\":\(health != "no_quorum"),\"leader\":\"a\"}\n")
+                + "\"quorum\":\(health != "no_quorum"),\"leader\":\"a\","
+                + "\"reasons\":[],\"notes\":[]}\n")
+    }
+
+    private static func line(_ label: String, _ text: String) -> String {
+        "{\"label\":\"\(label)\",\"node\":\"b\",\"sentence\":\"\(text)\",\"remedy\":\"do \(text)\"}"
+    }
+
+    private static func degraded(_ reasons: [String], notes: [String] = []) -> String {
+        self.status("degraded").replacing(
+            "\"alarms\":[]",
+            with: "\"alarms\":[],\"reasons\":[\(reasons.joined(separator: ","))],"
+                + "\"notes\":[\(notes.joined(separator: ","))]")
+    }
+
+    @Test func `the page says first why it is degraded and what to do, and last what is of note`() {
+        let body = Self.degraded(
+            [Self.line("voter_unreachable", "x"), Self.line("alarm_disk", "y\\u001b")],
+            notes: [Self.line("settings_differ", "z")])
+        let node = FakeNode { _ in .init(status: 200, body: body) }
+        let outcome = run("cluster", "status", "--server", node.url)
+        #expect(outcome.status == 0 && outcome.messages == [])
+        #expect(
+            outcome.out.hasPrefix(
+                """
+                Cluster  of one   DEGRADED   can lose 0 more
+                Why      x
+                Next     do x
+                Why      y?
+                Next     do y?
+                Leader   a   term 4
+
+                """))
+        #expect(outcome.out.hasSuffix("Alarms: none\n  Note: z\n  Next: do z\n"))
+    }
+
+    @Test func `health tells its reasons in its one line, three of them at most`() {
+        var lines = ["x", "y", "z"].map { Self.line("alarm", $0) }
+        let three = FakeNode { [lines] _ in .init(status: 200, body: Self.degraded(lines)) }
+        let told =
+            "degraded, can lose 0 more: x (next: do x); y (next: do y); z (next: do z)"
+        #expect(
+            run("cluster", "health", "--server", three.url)
+                == Outcome(status: 10, out: told + "\n", messages: []))
+        lines.append(Self.line("alarm", "w"))
+        let four = FakeNode { [lines] _ in .init(status: 200, body: Self.degraded(lines)) }
+        #expect(
+            run("cluster", "health", "--server", four.url).out
+                == told + "; and 1 more (posthouse cluster status)\n")
+        let json = run("cluster", "health", "-o", "json", "--server", four.url)
+        #expect(json.status == 10)
+        #expect(
+            json.out.contains("\"reasons\":[\(lines.joined(separator: ","))],\"notes\":[]"))
+        // A note is no reason.
+        let noted = FakeNode { _ in
+            .init(status: 200, body: Self.degraded([], notes: [Self.line("behind", "x")]))
+        }
+        #expect(
+            run("cluster", "health", "--server", noted.url).out == "degraded, can lose 0 more\n")
     }
 
     @Test func `health --wait ends as soon as it is healthy`() {

@@ -238,7 +238,8 @@ package struct PeerFuzz {
                     refusesBodies: self.dice.chance(permille: 500),
                     isDraining: self.dice.chance(permille: 500),
                     state: StateMark(index: self.number(), hash: self.number()),
-                    wall: WallTime(milliseconds: Int64(truncatingIfNeeded: self.number()))))
+                    wall: WallTime(milliseconds: Int64(truncatingIfNeeded: self.number())),
+                    settings: self.number()))
         case _:
             return .raft(self.bytes(self.dice.below(50)))
         }

@@ -98,10 +98,12 @@ package struct Standing: Equatable, Sendable {
     package var state: StateMark
     /// When it was said, by the sender's wall clock; from 1970 to `wallMax`.
     package var wall: WallTime
+    /// `ClusterSettings.fileHash` of what the sender would propose if it led; 0: not known yet.
+    package var settings: UInt64
     package init(
         applied: LogPosition, durable: LogPosition, sessionsIn: UInt32, sessionsOut: UInt32,
         diskFreePermille: UInt16, refusesBodies: Bool, isDraining: Bool, state: StateMark,
-        wall: WallTime
+        wall: WallTime, settings: UInt64
     ) {
         self.applied = applied
         self.durable = durable
@@ -112,6 +114,7 @@ package struct Standing: Equatable, Sendable {
         self.isDraining = isDraining
         self.state = state
         self.wall = min(max(WallTime(milliseconds: 0), wall), Self.wallMax)
+        self.settings = settings
     }
 }
 

@@ -85,6 +85,7 @@ extension Standing {
         out.putU64(self.state.index)
         out.putU64(self.state.hash)
         out.putU64(UInt64(self.wall.milliseconds))
+        out.putU64(self.settings)
     }
 
     init(_ fields: inout PeerFields) throws(CodecError) {
@@ -94,7 +95,7 @@ extension Standing {
             diskFreePermille: try fields.u16(), refusesBodies: try fields.bool(),
             isDraining: try fields.bool(),
             state: StateMark(index: try fields.u64(), hash: try fields.u64()),
-            wall: try fields.wall(upTo: Self.wallMax))
+            wall: try fields.wall(upTo: Self.wallMax), settings: try fields.u64())
         guard self.diskFreePermille <= 1000 else { throw .outOfRange("permille") }
     }
 }
