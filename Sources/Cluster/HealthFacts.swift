@@ -201,7 +201,7 @@ struct HealthFacts {
             StatusReason(
                 .settingsDiffer, on: one ? self.settingsDiffer[0] : nil,
                 "settings differ on \(self.names(self.settingsDiffer)): what the leader's file "
-                    + "says is in force, and would be replaced if \(one ? "it" : "one of them") led",
+                    + "says is in force, until \(one ? "it leads" : "one of them leads")",
                 remedy: "make retry, expire, delay_notice and connections_per_destination of "
                     + "[delivery], copies and seeds of [cluster] alike in all files; then reload")
         ]

@@ -45,7 +45,7 @@ extension Node {
         var voter = HealthFacts.Voter(name: name, presence: .absent)
         guard let name else { return voter }
         voter.wish = views.first { $0.name == name }?.wish ?? .none
-        if let line = self.directory[name], line.hasControl, line.cluster == self.cluster {
+        if let line = self.directory[name], line.hasControl {
             voter.presence = .replaced
         } else {
             voter.lastError = self.mesh?.lastError(of: name)
@@ -98,7 +98,8 @@ extension Node {
         let inForce = self.machine.queue.settings.fileHash
         let own = self.settingsHash
         var names = own != 0 && own != inForce ? [self.identity.node] : []
-        for line in self.directory.lines where line.hasControl && line.cluster == self.cluster {
+        // Founders were linked before there was a cluster; who has joined none says 0.
+        for line in self.directory.lines where line.hasControl {
             let said = line.standing?.settings ?? 0
             if said != 0, said != inForce { names.append(line.name) }
         }

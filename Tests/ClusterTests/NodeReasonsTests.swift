@@ -3,6 +3,7 @@
 import MailQueue
 import NIOCore
 import Primitives
+import Settings
 import Storage
 import Testing
 
@@ -65,6 +66,50 @@ struct NodeReasonsTests {
             return node.status().reasons.map(\.label)
         }
         #expect(presence.contains(.voterReplaced) && !presence.contains(.voterUnreachable))
+        try await rig.end()
+    }
+
+    @Test func `a drained node and other settings are notes at every node`() async throws {
+        let rig = try ClusterRig()
+        try await rig.start()
+        for place in 0..<3 {
+            try await rig.wait {
+                let status = await rig.status(place)
+                return status.health == .healthy && status.notes == []
+            }
+        }
+        let leader = try await rig.leader()
+        let other = (leader + 1) % 3
+        let name = ClusterRig.names[other]
+        _ = try await rig.members[leader].running.view.change(
+            ClusterChange(.drain, node: name), wait: .zero)
+        for place in 0..<3 {
+            try await rig.wait {
+                self.labels(await rig.status(place).notes) == ["draining \(name)"]
+            }
+        }
+        _ = try await rig.members[leader].running.view.change(
+            ClusterChange(.undrain, node: name), wait: .zero)
+        // Its file changes, and it does not lead.
+        var settings = rig.settings(other)
+        settings.delivery.expire = .seconds(1000)
+        rig.members[other].running.reload(settings)
+        for place in 0..<3 {
+            try await rig.wait {
+                self.labels(await rig.status(place).notes) == ["settings_differ \(name)"]
+            }
+            #expect(await rig.status(place).health == .healthy)
+        }
+        // The leader's file is in force at once, and all others have what it had.
+        var leaders = rig.settings(leader)
+        leaders.delivery.expire = .seconds(1000)
+        rig.members[leader].running.reload(leaders)
+        let third = ClusterRig.names[(leader + 2) % 3]
+        for place in 0..<3 {
+            try await rig.wait {
+                self.labels(await rig.status(place).notes) == ["settings_differ \(third)"]
+            }
+        }
         try await rig.end()
     }
 
