@@ -303,8 +303,8 @@ extension Node {
 }
 
 extension Damage {
-    /// Whether what was noted of attempts may be among what is lost. A disk that has lost one thing is
-    /// not trusted to have kept the other.
+    /// Whether what was noted of attempts may be among what is lost. A disk that has lost one thing
+    /// is not trusted to have kept the other.
     fileprivate var mayCostNotes: Bool {
         switch self.kind {
         case .tornTail, .body, .unknownBodies, .note: true

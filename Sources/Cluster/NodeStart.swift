@@ -367,8 +367,8 @@ extension Node {
         }
     }
 
-    /// - Parameter replayed: all that was noted of the attempts of the session before is in the log,
-    ///   or sent ahead.
+    /// - Parameter replayed: all that was noted of the attempts of the session before is in the
+    ///   log, or sent ahead.
     private func openSession(replayed: Bool) {
         if self.phase == .starting { self.phase = .opening }
         let open = OpenSession(
