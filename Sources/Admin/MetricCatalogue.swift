@@ -85,8 +85,8 @@ package enum MetricCatalogue {
         entry(
             "peer_refusals_total", .counter,
             "Connections with other nodes that were refused or ended; Docs/PeerProtocol.md.",
-            labels: "cause: version, other_cluster, our_name, rolled_back, same_name, "
-                + "certificate_name, certificate_expired, certificate_untrusted, "
+            labels: "cause: version, feature_level, other_cluster, our_name, rolled_back, "
+                + "same_name, certificate_name, certificate_expired, certificate_untrusted, "
                 + "certificate_missing, tls, hello, frame, payload, timeout, silent, stalled, "
                 + "queue_full, too_many, removed, told, told_removed",
             alert: "any increase: a stranger, a copied disk, or a certificate that has expired"),

@@ -49,6 +49,12 @@ struct HelloTests {
         #expect(us.refusal(of: self.hello(node: "a"), memory: PeerMemory()) == .ourName)
         #expect(
             us.refusal(of: self.hello(versions: 2...3), memory: PeerMemory()) == .version(2...3))
+        var old = self.hello()
+        old.featureLevel = Hello.featureLevelWritten - 1
+        #expect(us.refusal(of: old, memory: PeerMemory()) == .featureLevel(old.featureLevel))
+        var new = self.hello()
+        new.featureLevel = Hello.featureLevel + 1
+        #expect(us.refusal(of: new, memory: PeerMemory()) == nil, "it writes what we can read")
     }
 
     @Test func `a disk that has gone back in time is refused, a wiped one is not`() {

@@ -9,6 +9,7 @@ package struct PeerRefusal: Error, Equatable, Sendable {
     /// Bounded, for metrics: `posthouse_peer_refusals_total{cause}`.
     package enum Cause: String, CaseIterable, Sendable {
         case version
+        case featureLevel = "feature_level"
         case otherCluster = "other_cluster"
         case ourName = "our_name"
         case rolledBack = "rolled_back"
@@ -59,6 +60,7 @@ package struct PeerRefusal: Error, Equatable, Sendable {
         let cause: Cause =
             switch refusal {
             case .version: .version
+            case .featureLevel: .featureLevel
             case .otherCluster: .otherCluster
             case .ourName: .ourName
             case .rolledBack: .rolledBack

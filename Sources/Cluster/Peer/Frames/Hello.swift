@@ -10,8 +10,11 @@ package import Primitives
 package struct Hello: Hashable, Sendable {
     /// Protocol versions that this program speaks.
     package static let spoken: ClosedRange<UInt16> = 1...1
-    /// The feature level of this program: gates kinds of log entries and the format on disk.
+    /// The feature level of this program: which kinds of log entries it can read.
     package static let featureLevel: UInt32 = 1
+    /// The level of the entries that this program writes while a member has a lesser one. Whoever
+    /// is below could not apply them, and would end with each start.
+    package static let featureLevelWritten: UInt32 = 1
     /// "PHHL", so that a stranger is recognised by the first four bytes.
     private static let magic: UInt32 = 0x4C48_4850
     /// Longest node name in bytes of UTF-8.
@@ -104,6 +107,7 @@ package struct Hello: Hashable, Sendable {
     /// - Parameter memory: what disks have shown us before.
     package func refusal(of peer: Hello, memory: PeerMemory) -> Refusal? {
         if !self.versions.overlaps(peer.versions) { return .version(peer.versions) }
+        if peer.featureLevel < Self.featureLevelWritten { return .featureLevel(peer.featureLevel) }
         if self.cluster.raw != 0, peer.cluster.raw != 0, peer.cluster != self.cluster {
             return .otherCluster(peer.cluster)
         }
@@ -129,6 +133,7 @@ package struct Hello: Hashable, Sendable {
 
     package enum Refusal: Hashable, Sendable {
         case version(ClosedRange<UInt16>)
+        case featureLevel(UInt32)
         case otherCluster(ClusterID)
         case ourName
         case rolledBack
@@ -138,6 +143,8 @@ package struct Hello: Hashable, Sendable {
             switch self {
             case .version(let theirs):
                 "we speak protocol versions \(Hello.spoken), you speak \(theirs)"
+            case .featureLevel(let theirs):
+                "what we write needs feature level \(Hello.featureLevelWritten), you have \(theirs)"
             case .otherCluster(let id): "you belong to another cluster (\(Base32.text(id.raw)))"
             case .ourName: "you bear this node's own name"
             case .rolledBack: "this disk was rolled back or copied"
@@ -147,6 +154,7 @@ package struct Hello: Hashable, Sendable {
         package var label: StaticString {
             switch self {
             case .version: "version"
+            case .featureLevel: "feature_level"
             case .otherCluster: "other_cluster"
             case .ourName: "our_name"
             case .rolledBack: "rolled_back"
