@@ -67,6 +67,14 @@ extension ProcessTests {
                     ])
             }
 
+            /// `posthouse cluster VERB NODE`, asked of the first node.
+            func order(_ words: String...) throws -> ChildProcess.State {
+                let server = self.fleet.nodes[0].server.replacing("http:", with: "https:")
+                return try run(
+                    try Relay.binary(),
+                    ["cluster"] + words + ["--server", server, "--ca", self.certificate])
+            }
+
             func proxy() throws -> HAProxy {
                 try HAProxy(
                     to: self.fleet.nodes.map {
@@ -146,6 +154,71 @@ extension ProcessTests {
             #expect(try self.send("drained", by: proxy) == "sent")
             #expect(try self.waitForState(proxy, Fleet.names[other]) { $0.hasPrefix("DOWN") })
             _ = try house.sink.wait(for: 11, seconds: 60)
+        }
+
+        /// Sends one message after another, each in a session of its own, until SIGTERM; says how
+        /// many were taken, and whatever else it met.
+        private func stream(by proxy: HAProxy) throws -> ChildProcess {
+            let script = """
+                import signal, smtplib, sys, time
+                goes_on = True
+                def end(number, frame):
+                    global goes_on
+                    goes_on = False
+                signal.signal(signal.SIGTERM, end)
+                taken = 0
+                while goes_on:
+                    time.sleep(0.02)
+                    try:
+                        s = smtplib.SMTP("127.0.0.1", int(sys.argv[1]), "client.example", 60,
+                                         source_address=("127.0.0.9", 0))
+                        s.sendmail("a@client.example", ["b@far.example"],
+                                   "X-Marker: s%d\\r\\n\\r\\nhello\\r\\n" % taken)
+                        s.quit()
+                        taken += 1
+                    except Exception as error:
+                        print("met", repr(error))
+                print("taken", taken)
+                """
+            return try ChildProcess("/usr/bin/python3", ["-c", script, "\(proxy.smtp)"])
+        }
+
+        @Test func `no client behind it notices a drain or a stop, and idle ones do not hold it up`()
+            throws
+        {
+            try need("haproxy", package: "haproxy")
+            let house = try House()
+            let fleet = house.fleet
+            let proxy = try house.proxy()
+            for name in Fleet.names {
+                #expect(try self.waitForState(proxy, name) { $0.hasPrefix("UP") })
+            }
+            let stream = try self.stream(by: proxy)
+            // By 127.0.0.1 and its header, as the balancer does, so that it is known where.
+            let idle = try Connection(port: fleet.nodes[1].smtpPorts[0])
+            try idle.send("PROXY TCP4 127.0.0.9 127.0.0.1 4000 25\r\n")
+            #expect(try MailClient.reply(on: idle).code == 220)
+
+            let drained = try house.order("drain", "b", "--timeout", "60s")
+            #expect(drained.status == 0, "\(drained.errorText)")
+            #expect(try MailClient.reply(on: idle).code == 421)
+            #expect(try self.waitForState(proxy, "b") { $0.hasPrefix("DOWN") })
+            let undrained = try house.order("undrain", "b")
+            #expect(undrained.status == 0, "\(undrained.errorText)")
+            #expect(try self.waitForState(proxy, "b") { $0.hasPrefix("UP") })
+
+            for node in fleet.nodes {
+                #expect(try node.stop(seconds: 30).status == 0)
+                try node.start()
+                try house.waitUntilReady(3)
+                #expect(try self.waitForState(proxy, node.settings.name) { $0.hasPrefix("UP") })
+            }
+            stream.signal(SIGTERM)
+            let said = try stream.wait(seconds: 60).outputText.split(separator: "\n")
+            #expect(said.count == 1, "\(said)")
+            let taken = said.last.flatMap { Int($0.drop { !$0.isNumber }) } ?? 0
+            #expect(taken > 50)
+            #expect(try house.sink.wait(for: taken, seconds: 60).count >= taken)
         }
     }
 }
