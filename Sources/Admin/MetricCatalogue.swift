@@ -77,6 +77,11 @@ package enum MetricCatalogue {
 
     private static let node: [Entry] = [
         entry(
+            "certificate_not_after_seconds", .gauge,
+            "When a certificate in use ends, in seconds since 1970.",
+            labels: "use: smtp, cluster; file: of the certificate",
+            alert: "less than 14 days from now"),
+        entry(
             "peer_links", .gauge, "Connections with other nodes that may be used.",
             labels: "link: control, bulk", alert: "below the number of the other nodes for 1 min"),
         entry(

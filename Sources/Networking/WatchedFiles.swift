@@ -28,7 +28,7 @@ package final class WatchedFiles<Value: Sendable>: Sendable {
         var timer: RepeatedTask?
     }
 
-    private let paths: [String]
+    package let paths: [String]
     private let load: @Sendable () throws(OpenSSLError) -> Value
     private let state: Mutex<State>
 
@@ -96,6 +96,11 @@ package final class WatchedFiles<Value: Sendable>: Sendable {
 }
 
 extension WatchedFiles where Value == TLSServerContext {
+    /// One for each of `current.certificates`.
+    package var certificateFiles: [String] {
+        stride(from: 0, to: self.paths.count, by: 2).map { self.paths[$0] }
+    }
+
     /// Loads all certificates; the first is the default.
     ///
     /// - Throws: an error that names the file and says what to do about it.

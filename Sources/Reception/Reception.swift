@@ -251,13 +251,17 @@ package final class Reception: Sendable {
 
     /// Looks at the files from time to time.
     func watch(_ store: CertificateStore?) {
+        guard let store else { return }
         let log = self.log
-        store?.watch(on: self.loops[0]) { event in Self.report(event, log) }
+        let files = store.certificateFiles
+        CertificateMeter.record(store.current.certificates, files: files, .smtp)
+        store.watch(on: self.loops[0]) { event in Self.report(event, files, log) }
     }
 
-    static func report(_ event: CertificateStore.Event, _ log: Logger) {
+    static func report(_ event: CertificateStore.Event, _ files: [String], _ log: Logger) {
         switch event {
         case .reloaded(let context):
+            CertificateMeter.record(context.certificates, files: files, .smtp)
             log.notice(
                 "certificates reloaded",
                 metadata: ["names": "\(context.certificates.first?.names ?? [])"])

@@ -153,7 +153,9 @@ extension Reception {
     /// The certificates of a listener after a reload: the same store, or another.
     private func follow(_ old: CertificateStore?, _ new: CertificateStore?) {
         if let new, new === old {
-            if let event = new.reload() { Self.report(event, self.log) }
+            if let event = new.reload() {
+                Self.report(event, new.certificateFiles, self.log)
+            }
         } else {
             old?.stop()
             self.watch(new)

@@ -183,7 +183,8 @@ extension ProcessTests {
             return try ChildProcess("/usr/bin/python3", ["-c", script, "\(proxy.smtp)"])
         }
 
-        @Test func `no client behind it notices a drain or a stop, and idle ones do not hold it up`()
+        @Test
+        func `no client behind it notices a drain or a stop, and who idles holds up none`()
             throws
         {
             try need("haproxy", package: "haproxy")

@@ -172,10 +172,20 @@ extension ProcessTests {
                     input: "QUIT\n")
                 return seen.outputText
             }
+            func notAfter() throws -> Double {
+                let line = try secure.relay.get("/metrics").body.split(separator: "\n").first {
+                    $0.hasPrefix("posthouse_certificate_not_after_seconds{")
+                        && $0.contains("use=\"smtp\"") && $0.contains("/cert.pem\"")
+                }
+                return Double(line?.split(separator: " ").last ?? "") ?? 0
+            }
             #expect(try subject().contains("CN = relay.posthouse.example"))
+            let days = (try notAfter() - Date().timeIntervalSince1970) / 86_400
+            #expect(days > 0 && days < 400, "\(days)")
             try Self.certify(secure.relay.folder, "new.posthouse.example")
             secure.relay.process?.signal(SIGHUP)
             #expect(try eventually(within: 15) { try subject().contains("CN = new.posthouse") })
+            #expect(try notAfter() > 0)
         }
 
         @Test func `a broken certificate holds up a reload as a whole, the old one stays`() throws {

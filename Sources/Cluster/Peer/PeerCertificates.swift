@@ -45,17 +45,25 @@ struct PeerCertificates: Sendable {
 extension PeerMesh {
     /// Looks at the files now.
     func reloadCertificates() {
-        if let event = self.certificates.reload() { Self.report(event, self.logger) }
+        if let event = self.certificates.reload() {
+            Self.report(event, self.settings.certificate, self.logger)
+        }
     }
 
     func watchCertificates() {
         let logger = self.logger
-        self.certificates.watch(on: self.loop) { Self.report($0, logger) }
+        let file = self.settings.certificate
+        CertificateMeter.record(
+            self.certificates.current.server.certificates, files: [file], .cluster)
+        self.certificates.watch(on: self.loop) { Self.report($0, file, logger) }
     }
 
-    private static func report(_ event: WatchedFiles<PeerCertificates>.Event, _ logger: Logger) {
+    private static func report(
+        _ event: WatchedFiles<PeerCertificates>.Event, _ file: String, _ logger: Logger
+    ) {
         switch event {
         case .reloaded(let fresh):
+            CertificateMeter.record(fresh.server.certificates, files: [file], .cluster)
             logger.notice(
                 "the cluster's certificates reloaded",
                 metadata: ["until": "\(fresh.server.certificates[0].notAfter)"])
