@@ -305,6 +305,10 @@ extension HealthFacts {
             return make(
                 .sessionRefused, "the data directory of \(node) was rolled back or copied",
                 "stop it; start it again with an empty data directory")
+        case "no_copies":
+            return make(
+                .noCopies, "too few nodes take copies of new mail: \(node) refuses it",
+                "start nodes that are away, or free space on disks that are low")
         case let other:
             return make(.alarm, "alarm on \(node): \(other)", "look at the log of \(node)")
         }

@@ -31,6 +31,7 @@ package struct StatusReason: Hashable, Sendable {
         case garbageRefused = "alarm_garbage_refused"
         case removed = "alarm_removed"
         case sessionRefused = "alarm_session_refused"
+        case noCopies = "alarm_no_copies"
         /// An alarm without a label of its own.
         case alarm
         // Notes.

@@ -136,7 +136,8 @@ struct HealthFactsTests {
             ("state_differs", .stateDiffers), ("body_lost", .bodyLost),
             ("a body on this disk is damaged", .bodyDamaged),
             ("garbage pass refused: live bodies would go", .garbageRefused),
-            ("removed", .removed), ("session_refused", .sessionRefused), ("other", .alarm),
+            ("removed", .removed), ("session_refused", .sessionRefused),
+            ("no_copies", .noCopies), ("other", .alarm),
         ]
         for isAlone in [false, true] {
             for (alarm, label) in labels {
