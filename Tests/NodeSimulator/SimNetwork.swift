@@ -109,16 +109,19 @@ final class SimNetwork {
             let (first, second) = (nodes[a], nodes[b])
             let generation = link.generation
             let (firstID, secondID) = (first.id, second.id)
-            self.world.after(0, on: first) {
+            // Whether it still stands counts when the word comes: a process that is paused by then
+            // reads it, what came behind it, and the end, in this order.
+            let (firstEpoch, secondEpoch) = (first.epoch, second.epoch)
+            self.world.after(0) {
                 guard link.generation == generation, link.seen[0] else { return }
-                first.linkUp(b, secondID, link.kind)
+                first.happen(firstEpoch) { first.linkUp(b, secondID, link.kind) }
             }
             // Nothing comes before the first word, which says whose disk it is.
             let delay = self.delay()
             link.lastArrival[1] = self.world.now + delay
-            self.world.after(delay, on: second) {
+            self.world.after(delay) {
                 guard link.generation == generation, link.seen[1] else { return }
-                second.linkUp(a, firstID, link.kind)
+                second.happen(secondEpoch) { second.linkUp(a, firstID, link.kind) }
             }
         }
     }
