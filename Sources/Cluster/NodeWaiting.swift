@@ -8,6 +8,7 @@
 //           quorum says. If disks are full that is said at once (452); if nodes are away, after
 //           `patience`: 421 and 451, and the balancer is told, rather than each client waiting for
 //           `commit_timeout`.
+// Limits    what waits is counted by ContentMemory until its verdict, as all content is.
 // See       NodeIntake, NodeBodies (what is placed already goes on waiting).
 
 import Logging
@@ -81,7 +82,7 @@ extension Node {
         return SystemClock.bootTime() - since >= Self.patience ? .noCopies : nil
     }
 
-    /// Once a second, and when a peer comes or says that it has space.
+    /// Once a second.
     func countHolders(_ now: Instant) {
         guard self.mesh != nil, self.phase == .ready else { return }
         let up = self.bodyHolders(now).filter { $0.isUp && $0.holder != self.ownHolder }

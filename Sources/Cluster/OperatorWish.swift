@@ -47,8 +47,8 @@ extension ClusterView {
     }
 }
 
-/// A command whose result somebody waits for. `@unchecked Sendable`: confined to the node's loop.
-private final class OperatorWish: @unchecked Sendable {
+/// A command whose result somebody waits for. Confined to the node's loop.
+private final class OperatorWish {
     /// How long an election may take before the wait is given up.
     private static let quorumPatience = Duration.seconds(1)
     private static let pollInterval = TimeAmount.milliseconds(50)
@@ -69,9 +69,10 @@ private final class OperatorWish: @unchecked Sendable {
         self.node = node
         self.endsAt = SystemClock.bootTime() + patience
         self.continuation = continuation
+        let bound = NIOLoopBound(self, eventLoop: node.loop)
         self.watch = node.loop.scheduleRepeatedTask(
             initialDelay: Self.pollInterval, delay: Self.pollInterval
-        ) { _ in self.look() }
+        ) { _ in bound.value.look() }
     }
 
     private func look() {

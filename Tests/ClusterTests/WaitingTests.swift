@@ -12,16 +12,7 @@ import Testing
 struct WaitingTests {
     @Test func `whole messages wait for the next session`() async throws {
         let rig = try ClusterRig()
-        try await rig.start()
-        let leader = try await rig.leader()
-        let place = (leader + 1) % 3
-        // The next session does not come before this test wants it.
-        let session = try await rig.on(place) { node in
-            node.isReopening = true
-            return node.machine.session
-        }
-        try await rig.on(leader) { $0.proposeAsLeader(Command(.expireSession(session))) }
-        try await rig.wait { try await rig.on(place) { $0.machine.session == .none } }
+        let (place, session) = try await rig.startAndLoseASession()
         #expect(rig.members[place].running.intake.obstacle == nil)
 
         let running = rig.members[place].running
@@ -42,15 +33,7 @@ struct WaitingTests {
 
     @Test func `without a session for long mail is refused, and who waits is told`() async throws {
         let rig = try ClusterRig()
-        try await rig.start()
-        let leader = try await rig.leader()
-        let place = (leader + 1) % 3
-        let session = try await rig.on(place) { node in
-            node.isReopening = true
-            return node.machine.session
-        }
-        try await rig.on(leader) { $0.proposeAsLeader(Command(.expireSession(session))) }
-        try await rig.wait { try await rig.on(place) { $0.machine.session == .none } }
+        let (place, _) = try await rig.startAndLoseASession()
         let running = rig.members[place].running
         async let verdict = ClusterRig.send(running, Array("waits".utf8))
         try await rig.wait { try await rig.on(place) { $0.wants.sessionless.count == 1 } }
@@ -116,6 +99,20 @@ struct WaitingTests {
 }
 
 extension ClusterRig {
+    /// A follower that has lost its session; the next one does not come before the test wants it.
+    fileprivate func startAndLoseASession() async throws -> (place: Int, lost: SessionID) {
+        try await self.start()
+        let leader = try await self.leader()
+        let place = (leader + 1) % 3
+        let session = try await self.on(place) { node in
+            node.isReopening = true
+            return node.machine.session
+        }
+        try await self.on(leader) { $0.proposeAsLeader(Command(.expireSession(session))) }
+        try await self.wait { try await self.on(place) { $0.machine.session == .none } }
+        return (place, session)
+    }
+
     /// What a client that begins a message meets; nil: it may.
     fileprivate func begin(_ place: Int) async throws -> Result<Void, IntakeRefusal>? {
         let loop = self.members[place].running.node.loop
