@@ -15,7 +15,7 @@ import Raft
 import Synchronization
 
 /// Whether those who ask have had the time to notice.
-struct BalancerWatch {
+struct BalancerWatch: Sendable {
     /// A balancer that asks asks again within this: HAProxy's `inter` is 2 s by default.
     static let interval = Duration.milliseconds(2500)
     /// Three checks of HAProxy's default (`fall 3`), and one that was under way.
@@ -45,15 +45,8 @@ extension RunningNode {
     /// Returns when balancers have had the time to notice; at once if none asks.
     package func waitForBalancers() async {
         let watch = BalancerWatch(start: SystemClock.bootTime())
-        while true {
-            let at = self.node.shared.checkedAt.load(ordering: .relaxed)
-            let asked = at == 0 ? nil : Instant(nanoseconds: at)
-            if watch.isOver(SystemClock.bootTime(), asked: asked) { return }
-            do {
-                try await Task.sleep(for: BalancerWatch.look)
-            } catch {
-                return  // cancelled: the process ends at once
-            }
+        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+            self.node.onLoop { $0.waitForBalancers(watch) { continuation.resume() } }
         }
     }
 
@@ -72,6 +65,17 @@ extension Node {
     /// For a handover before the end.
     static let handoverMax = Duration.seconds(1)
     private static let handoverLook = Duration.milliseconds(20)
+
+    fileprivate func waitForBalancers(
+        _ watch: BalancerWatch, _ then: @escaping @Sendable () -> Void
+    ) {
+        let at = self.shared.checkedAt.load(ordering: .relaxed)
+        let asked = at == 0 ? nil : Instant(nanoseconds: at)
+        if watch.isOver(SystemClock.bootTime(), asked: asked) { return then() }
+        self.loop.scheduleTask(in: .nanoseconds(BalancerWatch.look.inNanoseconds)) {
+            self.waitForBalancers(watch, then)
+        }
+    }
 
     /// The leadership goes, if there is somebody who can have it; tried again for a while.
     func handOverSoon(until end: Instant) {
