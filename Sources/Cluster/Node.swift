@@ -162,9 +162,8 @@ package final class Node: @unchecked Sendable {
 
     enum Purpose {
         case submission(Submission, MessageBody?, Tag)
-        /// The client was told 451: if it is accepted after all, it is to be cancelled.
+        /// The client was told 451, and the Cancel goes behind the Enqueue.
         case givenUp(Tag)
-        /// The Cancel that follows.
         case cancel(Tag)
         case answer((CommandResult) -> Void)
         case nothing

@@ -237,13 +237,8 @@ extension Node {
                 }
             }
             self.metrics.committed(in: now - waiter.proposedAt)
-        case .givenUp(let tag):
-            // The client was told no: what is leased here is not attempted, until the Cancel has
-            // ended it or is too late for it.
-            if case .enqueued = result {
-                self.withheld[tag] = []
-                self.propose(.cancel(tag), .cancel(tag))
-            }
+        // Its Cancel is under way, and decides.
+        case .givenUp: break
         case .cancel(let tag): self.handOutWithheld(tag, &news.work)
         case .answer(let callback): callback(result)
         case .nothing: break

@@ -300,18 +300,15 @@ extension Node {
         self.resumeSession(found)
     }
 
-    /// The session is closed, and its results with it; but what is in the queue was accepted.
+    /// The session is closed; the state remembers what it had not acknowledged. What was enqueued
+    /// is accepted, though it may have ended meanwhile. Cancels go on as facts.
     private func settleSwallowed(_ session: SessionID, _ now: Instant, _ news: inout News) {
         for number in self.waiters.numbers {
             let tag = Tag(session: session, sequence: number)
-            guard self.machine.queue.contains(tag), let waiter = self.waiters.remove(number)
+            guard case .submission? = self.waiters[number]?.purpose,
+                self.machine.queue.wasEnqueued(tag), let waiter = self.waiters.remove(number)
             else { continue }
-            if case .givenUp = waiter.purpose {
-                // The client was told no: a fact, which closed sessions may say.
-                self.machine.submitFact(.cancel(tag))
-            } else {
-                self.settle(waiter, .enqueued(recipients: 1), now, &news)
-            }
+            self.settle(waiter, .enqueued(recipients: 1), now, &news)
         }
     }
 

@@ -89,8 +89,9 @@ extension Node {
     /// Deliveries that this node may attempt now.
     var ownLeases: Int { self.machine.queue.leaseCount(of: self.identity.node) }
 
-    /// Clients that have waited `commit_timeout` for their result are told 451 4.4.5. The entry
-    /// may still be applied: then it is cancelled (the client will send the message again).
+    /// Clients that have waited `commit_timeout` for their result are told 451 4.4.5, and will send
+    /// their messages again. The Cancel goes with it, on the same way and behind the Enqueue: what
+    /// becomes of this node after the 451 is of no matter then (Docs/Decisions/0023).
     func giveUpOverdue(_ now: Instant) {
         for number in self.waiters.numbers {
             guard var waiter = self.waiters[number] else { continue }
@@ -99,9 +100,21 @@ extension Node {
             guard case .submission(let submission, _, let tag) = waiter.purpose else { continue }
             waiter.purpose = .givenUp(tag)
             self.waiters.update(number, waiter)
+            self.cancel(tag)
             guard let bound = submission.body, let loop = submission.loop else { continue }
             loop.execute { bound.value.decide(.refused(.timedOut)) }
         }
+    }
+
+    /// What is leased here is not attempted, until the Cancel has ended it or is too late for it.
+    private func cancel(_ tag: Tag) {
+        guard let own = self.machine.drawTag() else { return }
+        self.withheld[tag] = []
+        if self.mesh != nil {
+            self.note(own, .cancel(tag))
+            self.flushSoon()
+        }
+        self.propose(own, .cancel(tag), .cancel(tag))
     }
 
     /// New mail is refused; for less than `patience` it waits.

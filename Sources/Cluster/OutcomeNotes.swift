@@ -1,10 +1,12 @@
-// OutcomeNotes.swift - what became of attempts, kept where the death of the process leaves it.
+// OutcomeNotes.swift - what became of attempts, and who was told no, kept where the death of the
+// process leaves it.
 //
-// Takes     outcomes in front of their proposal; at a start, the notes that the journal has.
+// Takes     outcomes and Cancels in front of their proposal; at a start, the notes that the journal
+//           has.
 // Gives     facts for the leader, sent before the session of this start is opened: so the leases of
 //           the one before are free only when all that is known of them stands in the log.
 // Durable   a note is written, not synced: the death of the process leaves it, that of the machine
-//           may not, and then the attempt counts as a possible duplicate.
+//           may not. Then the attempt counts as a possible duplicate, and nobody knows of the 451.
 // Never     on a node alone: there the entry is its own note (Docs/Decisions/0004).
 // See       Courier, Keeper (an unresolved note is carried forward).
 
@@ -14,7 +16,7 @@ import Raft
 import Storage
 
 extension Node {
-    /// Notes an outcome that is about to be proposed under `tag`.
+    /// Notes an outcome or a Cancel that is about to be proposed under `tag`.
     func note(_ tag: Tag, _ action: Command.Action) {
         var writer = ByteWriter(capacity: 256)
         Command(Origin(session: tag.session, sequence: tag.sequence), action)
@@ -44,11 +46,17 @@ struct OutcomeNotes {
             var reader = ByteReader(note.bytes)
             let command = try Command(from: &reader)
             try reader.finish()
-            guard case .outcome(let outcome) = command.action else { throw .unknown("note") }
-            // Of a message that has ended, nothing is left to be said.
-            let message = outcome.delivery.message
-            if queue.holders(of: message) != nil || !queue.isResolved(message) {
-                facts.append(command)
+            switch command.action {
+            case .outcome(let outcome):
+                // Of a message that has ended, nothing is left to be said.
+                let message = outcome.delivery.message
+                if queue.contains(message) || !queue.isResolved(message) { facts.append(command) }
+            case .cancel:
+                // Of a closed session's the state does not know; said twice, it counts once.
+                if !queue.isOpen(note.tag.session) || !queue.isResolved(note.tag) {
+                    facts.append(command)
+                }
+            case _: throw .unknown("note")
             }
         }
         self.facts = facts

@@ -9,7 +9,7 @@
 package import Primitives
 
 extension MailQueue {
-    private static let metaVersion: UInt8 = 3
+    private static let metaVersion: UInt8 = 4
 
     static func hash(_ tag: Tag, _ row: [UInt8]) -> UInt64 {
         var hash = StableHash()

@@ -180,7 +180,7 @@ extension NodeRow {
 
     // Format: name, u64 incarnation, varint boot, bool draining, bool member, retired (varint
     // count, u64 each), u8 wish, disks (varint count, of each u64 incarnation, varint since),
-    // host, u16 port.
+    // host, u16 port, unsettled Enqueues.
 
     func encode(into writer: inout ByteWriter) {
         writer.string(self.name)
@@ -198,6 +198,7 @@ extension NodeRow {
         }
         writer.string(self.host)
         writer.u16(self.port)
+        self.unsettled.encode(into: &writer)
     }
 
     init(from reader: inout ByteReader) throws(CodecError) {
@@ -217,6 +218,7 @@ extension NodeRow {
         }
         self.host = try reader.string()
         self.port = try reader.u16()
+        self.unsettled = try UnsettledEnqueues(from: &reader)
     }
 }
 

@@ -1,4 +1,4 @@
-// Operator.swift - ends and changes that no attempt decides: operators, expiry, lost bodies, 451s.
+// Operator.swift - ends and changes that no attempt decides: operators, expiry, lost bodies.
 
 import Primitives
 import SMTP
@@ -165,67 +165,9 @@ extension MailQueue {
         self.reasons[slot] = self.verdicts.retain(verdict)
     }
 
-    private mutating func endLeaseOfAnother(_ slot: UInt32, _ effects: inout [Effect]) {
+    mutating func endLeaseOfAnother(_ slot: UInt32, _ effects: inout [Effect]) {
         guard self.deliveries[slot].state == .leased else { return }
         let session = SessionID(raw: self.deliveries[slot].payload)
         effects.append(.leaseEnded(self.id(of: slot), session))
-    }
-
-    /// The client was told 451. Delivery of one's own lease starts after the reply only, so what is
-    /// leased to the acceptor's own session can still be taken back.
-    mutating func cancel(_ tag: Tag, _ effects: inout [Effect]) -> CommandResult {
-        let message = self.tags.find(tag, in: self.messages)
-        guard message != Slot.none else { return self.cancelAbsent(tag, &effects) }
-        var late: UInt32 = 0
-        for recipient in 0..<self.messages[message].recipientCount {
-            switch self.messages[message].status(recipient) {
-            case .pending, .dropped: break
-            case .delivered, .relayed, .failed: late += 1
-            }
-        }
-        for index in 0..<self.messages[message].deliveryCount {
-            let slot = self.messages[message].deliverySlot(UInt16(index))
-            guard slot != Slot.none else { continue }
-            let row = self.deliveries[slot]
-            let isElsewhere = row.state == .leased && row.payload != tag.session.raw
-            let isStarted = row.attempts > 0 || row.flags.contains(.attempted)
-            if row.state == .leased && (isElsewhere || isStarted) {
-                late += UInt32(row.pending)
-                continue
-            }
-            // A dead session may have sent it: nobody gets it again, but somebody may have it.
-            if row.flags.contains(.mayRepeat) { late += UInt32(row.pending) }
-            self.endLeaseOfAnother(slot, &effects)
-            self.leave(slot)
-            var none: [OwedReport.Line] = []
-            self.endPending(slot, .dropped, &none, &effects)
-        }
-        self.finishIfDone(message, &effects)
-        if let place = self.openPlace(of: tag.session) {
-            // Asked twice, the late ones are counted once.
-            self.sessions[place].results.note(tag.sequence, .refused(.cancelled))
-        }
-        return self.countLate(late, &effects)
-    }
-
-    private mutating func cancelAbsent(_ tag: Tag, _ effects: inout [Effect]) -> CommandResult {
-        guard let place = self.openPlace(of: tag.session) else { return .cancelled }
-        switch self.sessions[place].results.lookup(tag.sequence) {
-        case .fresh:
-            // An Enqueue of this tag that comes later gets this answer, and no effect.
-            self.sessions[place].results.note(tag.sequence, .refused(.cancelled))
-            return .cancelled
-        case .known(.enqueued(let recipients)):
-            return self.countLate(recipients, &effects)
-        case .known, .acknowledged, .outside:
-            return .cancelled
-        }
-    }
-
-    private mutating func countLate(_ late: UInt32, _ effects: inout [Effect]) -> CommandResult {
-        guard late > 0 else { return .cancelled }
-        self.totals.replyDuplicates += UInt64(late)
-        effects.append(.possibleDuplicates(.reply, count: late))
-        return .late(recipients: late)
     }
 }

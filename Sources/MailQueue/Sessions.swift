@@ -23,6 +23,8 @@ struct NodeRow {
     /// Where others can dial it; "": not known.
     var host = ""
     var port: UInt16 = 0
+    /// Of its last session that was closed.
+    var unsettled = UnsettledEnqueues()
 
     static let retiredMax = 64
 }
@@ -184,6 +186,8 @@ extension MailQueue {
                     : self.freeBehind(old)
                 self.close(old.id, freeAt: freeAt, mayRepeat: true, &effects)
             }
+            // All that the node had to say of it has come: facts go in front of a new session.
+            self.nodes[known].unsettled = UnsettledEnqueues()
             if !isSameDisk { self.retire(known) }
             self.nodes[known].isMember = true
             self.nodes[known].incarnation = open.incarnation
@@ -227,6 +231,8 @@ extension MailQueue {
         if self.sessions[place].isOpen {
             self.sessions[place].isOpen = false
             self.sessions[place].freeAt = freeAt.milliseconds
+            let node = Int(self.sessions[place].node)
+            self.nodes[node].unsettled = UnsettledEnqueues(of: id, self.sessions[place].results)
             self.sessions[place].results = ResultWindow()
             // A report of a closed session is refused, so its debt is free at once.
             for report in self.sessions[place].reports { self.unleaseReport(report) }

@@ -116,6 +116,45 @@ struct InstalledStateTests {
         #expect(fact?.origin?.session == tag.session && fact?.isFact == true)
     }
 
+    @Test func `a message that came and ended in the gap was accepted; its Cancel counts it`()
+        throws
+    {
+        let (group, leader, cut) = try self.group()
+        let member = group.members[cut]
+        let source = group.members[leader]
+        self.deafen(group, cut)
+        let promised = try #require(group.enqueue(cut, to: "a.test"))
+        let refused = try #require(group.enqueue(cut, to: "b.test"))
+        let isEnqueued = { source.contains(promised) && source.contains(refused) }
+        group.run(.seconds(1), until: isEnqueued)
+        #expect(isEnqueued())
+        // Given up too late for the link: only the fact will be heard.
+        group.cuts.insert([cut, leader])
+        let cancel = try #require(group.submit(cut, .cancel(refused)))
+        group.run(.seconds(20)) { !source.machine.queue.isOpen(promised.session) }
+        for tag in [promised, refused] {
+            let all = (source.machine.queue.view(tag)?.deliveries ?? []).map(\.id)
+            let drop = Command(.admin(Admin(verb: .drop, deliveries: all, reason: "")))
+            let index = source.machine.propose(drop, at: group.clocks)
+            #expect(index != nil)
+        }
+        group.run(.seconds(10)) { !source.contains(promised) && !source.contains(refused) }
+        #expect(!source.contains(promised) && !source.contains(refused))
+        let found = try self.install(group, from: leader, into: cut)
+        #expect(found.closed == promised.session && found.results.isEmpty)
+        let wasEnqueued = member.machine.queue.wasEnqueued(promised)
+        #expect(wasEnqueued)
+        member.machine.courier.turn(to: .own(term: 99))
+        let next = member.machine.courier.next()
+        let fact = try #require(next)
+        #expect(fact.tag == cancel && fact.isFact)
+        let before = source.machine.queue.totals.replyDuplicates
+        let index = source.machine.propose(fact, at: group.clocks)
+        #expect(index != nil)
+        group.run(.seconds(1)) { source.machine.queue.totals.replyDuplicates > before }
+        #expect(source.machine.queue.totals.replyDuplicates == before + 1)
+    }
+
     @Test func `a session that was opened meanwhile is the own one; one that is over is missed`()
         throws
     {

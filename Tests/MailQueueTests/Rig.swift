@@ -142,6 +142,7 @@ final class Rig {
     func isAlone(_ node: String) -> Bool { self.queue.isAlone(node) }
     func isOpen(_ session: SessionID) -> Bool { self.queue.isOpen(session) }
     func contains(_ tag: Tag) -> Bool { self.queue.contains(tag) }
+    func wasEnqueued(_ tag: Tag) -> Bool { self.queue.wasEnqueued(tag) }
 
     func hash() -> UInt64 { self.queue.stateHash() }
 

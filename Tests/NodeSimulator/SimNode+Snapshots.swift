@@ -341,13 +341,12 @@ extension SimNode {
     private func settleSwallowed(_ session: SessionID, _ news: inout News) {
         for waiter in self.waiters {
             let tag = Tag(session: session, sequence: waiter.number)
-            guard self.machine.queue.contains(tag) else { continue }
-            self.waiters.removeAll { $0.number == waiter.number }
-            if case .givenUp = waiter.purpose {
-                self.machine.submitFact(.cancel(tag))
-            } else {
-                self.settle(waiter, .enqueued(recipients: 1), &news)
+            guard case .submission = waiter.purpose, self.machine.queue.wasEnqueued(tag) else {
+                continue
             }
+            if !self.machine.queue.contains(tag) { self.world.counters[.toldOfEnded] += 1 }
+            self.waiters.removeAll { $0.number == waiter.number }
+            self.settle(waiter, .enqueued(recipients: 1), &news)
         }
     }
 

@@ -172,12 +172,7 @@ extension SimNode {
             } else {
                 self.decide(submission, nil)
             }
-        case .givenUp(let tag):
-            if case .enqueued = result {
-                self.world.counters[.cancels] += 1
-                self.withheld.append((tag, []))
-                self.propose(.cancel(tag), .cancel(tag))
-            }
+        case .givenUp: break
         case .cancel(let tag): self.handOutWithheld(tag, &news)
         case .answer(let callback): callback(result)
         case .nothing: break
@@ -366,8 +361,16 @@ extension SimNode {
             }
             self.waiters[i].purpose = .givenUp(tag)
             self.world.truth.givenUp.append((tag, self.place))
+            self.cancel(tag)
             self.decide(submission, nil)
         }
+    }
+
+    private func cancel(_ tag: Tag) {
+        guard let own = self.machine.drawTag() else { return }
+        self.world.counters[.cancels] += 1
+        self.withheld.append((tag, []))
+        self.propose(own, .cancel(tag), .cancel(tag))
     }
 
     // MARK: Checkpoints.

@@ -175,12 +175,9 @@ extension Truth {
         case .cancel(let tag):
             self.givenUp.removeAll { $0.tag == tag }
             guard let place = self.places[tag] else { return }
-            if case .late(let count) = result { self.mail[place].late += Int(count) }
-            if result == .cancelled, self.mail[place].isFinished, !self.queue.isOpen(tag.session) {
-                // Known and not mended: of a closed session the state does not know any more that
-                // the message had ended, and counts nothing.
-                self.world.counters[.lateUncounted] += 1
-                self.excused.insert(self.mail[place].content)
+            if case .late(let count) = result {
+                self.mail[place].late += Int(count)
+                if !self.queue.isOpen(tag.session) { self.world.counters[.lateOfClosed] += 1 }
             }
         case .replicaAdded(let message, _) where result == .done:
             self.checkCopies(message, "at a copy made again")

@@ -135,6 +135,9 @@ package struct NodeMachine: ~Copyable {
     /// - Returns: false: the tag's session is closed.
     package mutating func submit(_ tag: Tag, _ action: Command.Action) -> Bool {
         guard tag.session == self.session else { return false }
+        if case .cancel(let target) = action, target.session == tag.session {
+            self.acknowledgements.hold(target.sequence)
+        }
         self.courier.add(
             Command(
                 Origin(
@@ -291,11 +294,19 @@ package struct NodeMachine: ~Copyable {
         } else if let origin = logged.command.origin {
             if origin.session == self.session {
                 // The result is known with the apply.
-                self.acknowledgements.add(origin.sequence)
+                self.acknowledge(origin.sequence, logged.command.action)
                 self.courier.resolve(origin.sequence)
             } else {
                 self.courier.resolveFact(origin)
             }
+        }
+    }
+
+    /// The result of an own command is known.
+    private mutating func acknowledge(_ sequence: UInt64, _ action: Command.Action) {
+        self.acknowledgements.add(sequence)
+        if case .cancel(let target) = action, target.session == self.session {
+            self.acknowledgements.release(target.sequence)
         }
     }
 
@@ -354,9 +365,11 @@ package struct NodeMachine: ~Copyable {
                 for number in self.courier.waiting {
                     let tag = Tag(session: self.session, sequence: number)
                     guard let result = self.queue.result(of: tag) else { continue }
-                    if let command = self.courier.command(number) { held.end(by: command.action) }
+                    if let command = self.courier.command(number) {
+                        held.end(by: command.action)
+                        self.acknowledge(number, command.action)
+                    }
                     self.courier.resolve(number)
-                    self.acknowledgements.add(number)
                     installed.results.append((number, result))
                 }
             } else {
@@ -447,39 +460,5 @@ package struct NodeMachine: ~Copyable {
     ) {
         guard !self.isSoleVoter else { return self.replica.compact(to: self.applied.index) }
         self.replica.compact(to: checkpoint, within: limits, snapshot: snapshot)
-    }
-}
-
-/// Results that are known and need not be remembered for us any longer: sent along in ranges, not
-/// with every command.
-private struct Acknowledgements {
-    /// Numbers that are collected before they are sent.
-    private static let batch = 64
-    private var ranges: [ClosedRange<UInt64>] = []
-    private var count = 0
-    private var isUrgent = false
-
-    /// Goes with the next command.
-    mutating func addUrgent(_ sequence: UInt64) {
-        self.add(sequence)
-        self.isUrgent = true
-    }
-
-    mutating func add(_ sequence: UInt64) {
-        self.count += 1
-        if let last = self.ranges.last, last.upperBound + 1 == sequence {
-            self.ranges[self.ranges.count - 1] = last.lowerBound...sequence
-        } else {
-            self.ranges.append(sequence...sequence)
-        }
-    }
-
-    /// The ranges to send now; empty while few are known.
-    mutating func take() -> [ClosedRange<UInt64>] {
-        guard self.count >= Self.batch || self.isUrgent else { return [] }
-        self.count = 0
-        self.isUrgent = false
-        defer { self.ranges.removeAll(keepingCapacity: true) }
-        return self.ranges
     }
 }
