@@ -67,6 +67,25 @@ struct ShareKeeperTests {
         #expect(self.tick(&keeper, group, lapsesAt: lapse, now: end) == [.lapse, .end])
     }
 
+    /// What a clock that is off by `permille` has counted, in true time.
+    private func real(_ counted: Duration, permille: Int64) -> Double {
+        Double(counted.inNanoseconds) / 1e9 * 1000 / Double(permille)
+    }
+
+    @Test func `with both clocks off by all they may, nobody waits longer than others do`() {
+        let (slow, fast) = (Int64(950), Int64(1050))
+        let expiry = LeaseClock.term.scaled(permille: SessionKeeper.leaderPermille)
+        let granted = self.real(expiry + ClusterSettings().holdDown, permille: fast)
+        let ended = self.real(ShareTiming.holderEnd, permille: slow)
+        #expect(ended < granted && granted - ended < 0.01)
+        // The dot itself: G before its leases lapse, and no longer than G on its way.
+        let dot = self.real(
+            LeaseClock.term.scaled(permille: LeaseClock.holderPermille), permille: slow)
+        #expect(dot <= self.real(expiry, permille: fast))
+        let forgotten = self.real(ShareTiming.leaderEnd, permille: fast)
+        #expect(ended < forgotten)
+    }
+
     @Test func `who has work and no share asks every 100 ms, for 4 s`() throws {
         let (_, group) = try self.group()
         var keeper = ShareKeeper()
