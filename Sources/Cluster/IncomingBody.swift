@@ -47,6 +47,8 @@ package final class IncomingBody {
     private var keepsPieces = true
     private var streaming: StreamedContent?
     private var verdict: ((IntakeVerdict) -> Void)?
+    /// See `refuse`.
+    private(set) var isRefused = false
 
     init(node: Node, loop: any EventLoop, lane: IntakeLane, resume: @escaping () -> Void) {
         self.node = node
@@ -154,10 +156,17 @@ package final class IncomingBody {
         self.streaming = nil
     }
 
+    /// After `finish`: the session tells its client no before the verdict. What is accepted all the
+    /// same is taken back, or counted: the client will send it again.
+    package func refuse() { self.isRefused = true }
+
     /// Called by the node on the session's loop.
     func decide(_ verdict: IntakeVerdict) {
         guard let callback = self.verdict else { unreachable("a second verdict") }
         self.verdict = nil
+        if self.isRefused, case .accepted(let tag) = verdict {
+            self.node.onLoop { $0.cancel(tag) }
+        }
         callback(verdict)
     }
 }

@@ -178,6 +178,9 @@ package final class LeaseDesk: Sendable {
         self.node.returnConnection(to: destination)
     }
 
+    /// T: what a lease is worth without a share.
+    package var sessionTerm: Duration { self.node.sessionTerm }
+
     /// Whether a transaction for this delivery may begin now.
     package func standing(of delivery: LeasedDelivery) -> LeaseStanding {
         self.node.standing(of: delivery.session)

@@ -45,6 +45,10 @@ package final class Node: @unchecked Sendable {
     let shares = ShareBoard()
     let credit: UInt32
     let commitTimeout: Duration
+    /// Between two renewals of the session.
+    let renewal: Duration
+    /// G.
+    let guardTime: Duration
     let startedAt = SystemClock.bootTime()
     let shared = Shared()
     let metrics = NodeMetrics()
@@ -197,6 +201,8 @@ package final class Node: @unchecked Sendable {
         let lapsesAt = Atomic<Int64>(0)
         /// The session that `lapsesAt` is of.
         let renewedSession = Atomic<UInt64>(0)
+        /// T of the own session, in nanoseconds.
+        let sessionTerm = Atomic<Int64>(SessionTiming().term.inNanoseconds)
         /// Other nodes have opened sessions: what lapses here may be leased elsewhere.
         let hasOthers = Atomic<Bool>(false)
         /// By an operator.
@@ -236,6 +242,8 @@ package final class Node: @unchecked Sendable {
         self.seedCount = settings.cluster?.seeds.count ?? 1
         self.credit = UInt32(clamping: 2 * settings.delivery.connections)
         self.commitTimeout = settings.cluster?.commitTimeout ?? .seconds(30)
+        self.renewal = settings.cluster?.renewal ?? LeaseClock.renewal
+        self.guardTime = settings.cluster?.dotGuard ?? LeaseClock.guardTime
         self.clusterSettings = clusterSettings
         self.copiesFollowVoters = settings.cluster.map { $0.copies == nil } ?? false
         self.quota = QueueQuota(settings.relay)

@@ -207,7 +207,22 @@ extension Node {
             }
         }
         guard !work.isEmpty else { return }
-        EventLoopFuture.andAllComplete(done, on: self.loop).whenComplete { _ in taker.take(work) }
+        EventLoopFuture.andAllComplete(done, on: self.loop).whenComplete { _ in
+            let work = self.exceptWithheld(work)
+            if !work.isEmpty { taker.take(work) }
+        }
+    }
+
+    /// A session may have told its client no while the verdict came to it.
+    private func exceptWithheld(_ work: [LeasedWork]) -> [LeasedWork] {
+        guard !self.withheld.isEmpty else { return work }
+        return work.filter { item in
+            guard case .delivery(let delivery) = item,
+                self.withheld[delivery.id.message] != nil
+            else { return true }
+            self.withheld[delivery.id.message]?.append(delivery.id)
+            return false
+        }
     }
 
     /// Tells who waits for an entry, and collects the leases that it brought this node.

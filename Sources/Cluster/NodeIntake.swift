@@ -3,8 +3,8 @@
 // Order     body end first, then the entry: the journal keeps this order, so an entry that is
 //           durable has its body (Docs/Decisions/0003).
 // Fails     no session for long (NodeWaiting): 451 4.3.2, the body is abandoned. No room: said
-//           before, by `obstacle`. No result within `commit_timeout`: 451 4.4.5, and a Cancel when
-//           the entry is applied.
+//           before, by `obstacle`. No result within `commit_timeout`: 451 4.4.5, and a Cancel
+//           (NodeGivingUp).
 
 import MailQueue
 package import NIOCore

@@ -44,7 +44,7 @@ extension Node {
 
     func takeShares(_ answer: RenewalAnswer) {
         let now = SystemClock.bootTime()
-        guard self.sharing.take(answer, now: now) else { return }
+        guard self.sharing.take(answer, self.leaseClock.timing, now: now) else { return }
         self.shares.use(self.sharing.table)
         self.taker?.sharesChanged()
         self.askNow(now)

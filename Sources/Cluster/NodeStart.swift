@@ -265,11 +265,15 @@ extension Node {
             })
     }
 
-    /// Which of these bodies are garbage by proof, on the applied state (invariant 3).
+    /// Which of these bodies are garbage by proof, on the applied state (invariant 3); and notes,
+    /// whose facts are not to be lost with them.
     private func prove(_ tags: [Tag]) -> GarbageAnswer {
         let holder = self.holders[0]
         return GarbageAnswer(
-            mayDelete: tags.map { self.machine.queue.bodyState($0, on: holder) == .garbage },
+            mayDelete: tags.map {
+                self.machine.queue.bodyState($0, on: holder) == .garbage
+                    && !self.machine.isFactUnderWay($0)
+            },
             live: self.machine.queue.liveBodies(on: holder))
     }
 
@@ -388,6 +392,9 @@ extension Node {
             return
         }
         self.wants.sessionSince = nil
+        self.leaseClock.begin(self.machine.timing)
+        self.shared.sessionTerm.store(
+            self.machine.timing.term.inNanoseconds, ordering: .relaxed)
         guard self.phase == .opening else {
             self.updateObstacle()
             self.enqueueSessionless()
@@ -450,9 +457,13 @@ extension Node {
         for timer in self.timers { timer.cancel() }
         self.wake?.cancel()
         guard self.mesh == nil else {
-            return self.handOverFirst { self.endAmongOthers { self.close(ended) } }
+            return self.handOverFirst {
+                self.giveUpRefused { self.endAmongOthers { self.close(ended) } }
+            }
         }
-        self.propose(.closeSession, .answer { _ in self.close(ended) })
+        self.giveUpRefused {
+            self.propose(.closeSession, .answer { _ in self.close(ended) })
+        }
     }
 
     private func close(_ ended: @escaping @Sendable () -> Void) {
@@ -475,19 +486,6 @@ extension Node {
         self.clusterSettings = settings
         if self.phase == .ready, let settings = self.newSettings {
             self.proposeAsLeader(Command(.settings(settings)))
-        }
-    }
-}
-
-extension ClusterSettings {
-    init(_ settings: Settings) {
-        self.init()
-        self.retry = settings.delivery.retry
-        self.expire = settings.delivery.expire
-        self.delayNotice = settings.delivery.delayNotice
-        self.connectionsPerDestination = UInt32(settings.delivery.connectionsPerDestination)
-        if settings.isSeveral, let cluster = settings.cluster {
-            self.copies = UInt32(cluster.copies ?? cluster.seeds.count / 2 + 1)
         }
     }
 }

@@ -17,7 +17,7 @@ extension Node {
     func startTimers() {
         self.timers.append(
             self.loop.scheduleRepeatedTask(
-                initialDelay: .zero, delay: .nanoseconds(LeaseClock.renewal.inNanoseconds)
+                initialDelay: .zero, delay: .nanoseconds(self.renewal.inNanoseconds)
             ) { _ in self.renew() })
         self.timers.append(
             self.loop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in
@@ -88,34 +88,6 @@ extension Node {
 
     /// Deliveries that this node may attempt now.
     var ownLeases: Int { self.machine.queue.leaseCount(of: self.identity.node) }
-
-    /// Clients that have waited `commit_timeout` for their result are told 451 4.4.5, and will send
-    /// their messages again. The Cancel goes with it, on the same way and behind the Enqueue: what
-    /// becomes of this node after the 451 is of no matter then (Docs/Decisions/0023).
-    func giveUpOverdue(_ now: Instant) {
-        for number in self.waiters.numbers {
-            guard var waiter = self.waiters[number] else { continue }
-            // One whose body took its time has a number below those that wait longer.
-            guard now - waiter.proposedAt >= self.commitTimeout else { continue }
-            guard case .submission(let submission, _, let tag) = waiter.purpose else { continue }
-            waiter.purpose = .givenUp(tag)
-            self.waiters.update(number, waiter)
-            self.cancel(tag)
-            guard let bound = submission.body, let loop = submission.loop else { continue }
-            loop.execute { bound.value.decide(.refused(.timedOut)) }
-        }
-    }
-
-    /// What is leased here is not attempted, until the Cancel has ended it or is too late for it.
-    private func cancel(_ tag: Tag) {
-        guard let own = self.machine.drawTag() else { return }
-        self.withheld[tag] = []
-        if self.mesh != nil {
-            self.note(own, .cancel(tag))
-            self.flushSoon()
-        }
-        self.propose(own, .cancel(tag), .cancel(tag))
-    }
 
     /// New mail is refused; for less than `patience` it waits.
     private var isLeaderless: Bool {

@@ -46,18 +46,8 @@ struct OutcomeNotes {
             var reader = ByteReader(note.bytes)
             let command = try Command(from: &reader)
             try reader.finish()
-            switch command.action {
-            case .outcome(let outcome):
-                // Of a message that has ended, nothing is left to be said.
-                let message = outcome.delivery.message
-                if queue.contains(message) || !queue.isResolved(message) { facts.append(command) }
-            case .cancel:
-                // Of a closed session's the state does not know; said twice, it counts once.
-                if !queue.isOpen(note.tag.session) || !queue.isResolved(note.tag) {
-                    facts.append(command)
-                }
-            case _: throw .unknown("note")
-            }
+            guard command.isFact else { throw .unknown("note") }
+            if NotedFacts.mayBeNews(command, to: queue) { facts.append(command) }
         }
         self.facts = facts
     }

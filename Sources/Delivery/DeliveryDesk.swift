@@ -22,6 +22,7 @@ package protocol DeliveryDesk: AnyObject, Sendable {
     func standing(of delivery: LeasedDelivery) -> LeaseStanding
     func mayFinish(_ delivery: LeasedDelivery) -> Bool
     var dotGuard: Duration? { get }
+    var sessionTerm: Duration { get }
     func readBody(
         of message: Tag, on loop: any EventLoop,
         _ answer: @escaping (Result<MessageBody, BodyReadError>) -> Void)

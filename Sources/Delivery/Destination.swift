@@ -347,7 +347,8 @@ final class Destination {
         }
         let since = self.sharelessSince ?? now
         self.sharelessSince = since
-        guard now - since >= .nanoseconds(LeaseClock.term.inNanoseconds) else { return }
+        let term = self.owner.desk.sessionTerm
+        guard now - since >= .nanoseconds(term.inNanoseconds) else { return }
         for piece in self.takeAll() { self.owner.giveBack(piece) }
         self.owner.forgetIfUnused(self)
     }

@@ -5,7 +5,7 @@
 // Counts    once for a tag, however often its Cancel comes: the first one takes what is remembered.
 // Limits    `UnsettledEnqueues` holds what one session had without acknowledgement
 //           (`ResultWindow.widthMax`), of one session for each node.
-// See       Cluster's NodeUpkeep (when), Acknowledgements (why it is remembered).
+// See       Cluster's NodeGivingUp (when), Acknowledgements (why it is remembered).
 
 package import Primitives
 

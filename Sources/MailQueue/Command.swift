@@ -271,8 +271,8 @@ package struct ClusterSettings: Hashable, Sendable {
     package var connectionsPerDestination: UInt32 = 20
     /// R: an Enqueue with fewer holders is refused.
     package var copies: UInt32 = 1
-    /// H: how long the leases of an expired session wait.
-    package var holdDown = Duration.seconds(3)
+    /// Of sessions that are opened from now on.
+    package var session = SessionTiming()
     package var suspensionFirst = Duration.seconds(60)
     /// Suspensions double up to this; one that ended this long ago is forgotten.
     package var suspensionMax = Duration.seconds(900)

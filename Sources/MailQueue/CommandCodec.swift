@@ -11,7 +11,7 @@ import Spool
 
 extension Command {
     /// The first byte of every command.
-    package static let version: UInt8 = 1
+    package static let version: UInt8 = 2
 
     private enum Kind: UInt8 {
         case openSession = 1
@@ -334,7 +334,7 @@ extension ClusterSettings {
         writer.milliseconds(self.delayNotice)
         writer.varint(UInt64(self.connectionsPerDestination))
         writer.varint(UInt64(self.copies))
-        writer.milliseconds(self.holdDown)
+        self.session.encode(into: &writer)
         writer.milliseconds(self.suspensionFirst)
         writer.milliseconds(self.suspensionMax)
         writer.varint(UInt64(self.suspectMax))
@@ -349,7 +349,7 @@ extension ClusterSettings {
         self.delayNotice = try reader.milliseconds()
         self.connectionsPerDestination = UInt32(try reader.count(atMost: Int(UInt32.max)))
         self.copies = UInt32(try reader.count(atMost: Int(UInt32.max)))
-        self.holdDown = try reader.milliseconds()
+        self.session = try SessionTiming(from: &reader)
         self.suspensionFirst = try reader.milliseconds()
         self.suspensionMax = try reader.milliseconds()
         self.suspectMax = UInt32(try reader.count(atMost: Int(UInt32.max)))

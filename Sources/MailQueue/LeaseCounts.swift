@@ -19,11 +19,12 @@ package struct LeaseCount: Equatable, Sendable {
 
 extension MailQueue {
     /// Open sessions with the disks whose they are, ascending by session.
-    package var openSessionDisks: [(session: SessionID, disk: Holder)] {
+    package var openSessionDisks: [(session: SessionID, disk: Holder, timing: SessionTiming)] {
         self.sessions.filter(\.isOpen)
             .map { session in
                 let node = self.nodes[Int(session.node)]
-                return (session.id, Holder(node: node.name, incarnation: node.incarnation))
+                let disk = Holder(node: node.name, incarnation: node.incarnation)
+                return (session.id, disk, session.timing)
             }
             .sorted { $0.session < $1.session }
     }

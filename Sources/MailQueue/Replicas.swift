@@ -77,7 +77,6 @@ extension MailQueue {
         if isMember { self.retire(node) } else { self.retire(removal.incarnation, of: node) }
         self.nodes[node].isMember = false
         self.nodes[node].draining = false
-        self.nodes[node].unsettled = UnsettledEnqueues()
         if row.wish.isLeaving { self.nodes[node].wish = .removed }
         return .done
     }

@@ -88,6 +88,7 @@ extension Session {
         writer.u64(self.nonce)
         writer.varint(UInt64(self.credit))
         writer.bool(self.delivers)
+        self.timing.encode(into: &writer)
         writer.bool(self.isOpen)
         writer.varint(self.freeAt)
         self.results.encode(into: &writer)
@@ -97,7 +98,8 @@ extension Session {
         self.init(
             id: SessionID(raw: try reader.varint()),
             node: UInt16(try reader.count(atMost: Int(UInt16.max))), nonce: try reader.u64(),
-            credit: UInt32(try reader.count(atMost: Int(UInt32.max))), delivers: try reader.bool())
+            credit: UInt32(try reader.count(atMost: Int(UInt32.max))), delivers: try reader.bool(),
+            timing: try SessionTiming(from: &reader))
         self.isOpen = try reader.bool()
         self.freeAt = try reader.varint()
         self.results = try ResultWindow(from: &reader)

@@ -29,16 +29,6 @@ struct NodeRow {
     static let retiredMax = 64
 }
 
-/// How long a session lives without a word of its node.
-package enum SessionTime {
-    /// T: a session that is not renewed for this long expires. The node counts less, the leader
-    /// more.
-    package static let term = Duration.seconds(4)
-    /// A node that hears nothing of the end of its session knows of it after this, by the leader's
-    /// clock: T and the drift of both clocks.
-    static let unawareMax = Duration.milliseconds(4200)
-}
-
 struct Session {
     var id: SessionID
     /// In `nodes`.
@@ -46,6 +36,7 @@ struct Session {
     var nonce: UInt64
     var credit: UInt32
     var delivers: Bool
+    var timing: SessionTiming
     var isOpen = true
     /// Closed: when its leases are free, ms.
     var freeAt: UInt64 = 0
@@ -182,7 +173,7 @@ extension MailQueue {
                 // process may be alive.
                 let freeAt =
                     isSameDisk
-                    ? self.time + (open.replayed ? .zero : self.settings.holdDown)
+                    ? self.time + (open.replayed ? .zero : old.timing.holdDown)
                     : self.freeBehind(old)
                 self.close(old.id, freeAt: freeAt, mayRepeat: true, &effects)
             }
@@ -201,15 +192,17 @@ extension MailQueue {
         let id = SessionID(raw: self.applied)
         self.sessions.append(
             Session(
-                id: id, node: node, nonce: open.nonce, credit: open.credit, delivers: open.delivers)
+                id: id, node: node, nonce: open.nonce, credit: open.credit, delivers: open.delivers,
+                timing: self.settings.session)
         )
         effects.append(.sessionOpened(id))
         return .sessionOpened(id)
     }
 
     mutating func expire(_ session: SessionID, _ effects: inout [Effect]) -> CommandResult {
-        guard self.openPlace(of: session) != nil else { return .refused(.sessionClosed) }
-        self.close(session, freeAt: self.time + self.settings.holdDown, mayRepeat: true, &effects)
+        guard let place = self.openPlace(of: session) else { return .refused(.sessionClosed) }
+        let freeAt = self.time + self.sessions[place].timing.holdDown
+        self.close(session, freeAt: freeAt, mayRepeat: true, &effects)
         return .done
     }
 
@@ -217,8 +210,8 @@ extension MailQueue {
     /// moment ago, and cut off: it goes on until its own clock says that T is over. One that has
     /// expired has waited for that already.
     func freeBehind(_ session: Session) -> QueueTime {
-        let unaware = session.isOpen ? SessionTime.unawareMax : .zero
-        return self.time + unaware + self.settings.holdDown
+        let unaware = session.isOpen ? session.timing.leaderTerm : .zero
+        return self.time + unaware + session.timing.holdDown
     }
 
     /// Closes an open session; of a closed one that waits, an earlier `freeAt` counts.

@@ -26,6 +26,7 @@ protocol MessageSink: AnyObject {
         head: @escaping @Sendable (Tag) -> ByteBuffer,
         verdict: @escaping (IntakeVerdict) -> Void)
     func abandon()
+    func refuse()
 }
 
 extension Intake: MessageDoor {

@@ -364,6 +364,7 @@ final class SessionHandler: ChannelDuplexHandler, SessionGuest {
     func cut() {
         guard let context = self.context else { return }
         if self.isEnding { return context.close(promise: nil) }
+        if self.session.isAwaitingVerdict { self.sink?.refuse() }
         self.session.expire(.stopping, into: &self.out)
         self.close(context)
     }

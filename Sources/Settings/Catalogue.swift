@@ -90,6 +90,27 @@ enum Catalogue {
                 "commit_timeout", .duration(.seconds(1)...(.seconds(540))), \.commitTimeout,
                 of: initial,
                 "How long the reply to a message may wait for the cluster before it is 451."),
+            Key(
+                "session_time", .duration(.seconds(2)...(.seconds(60))), \.sessionTime,
+                of: initial,
+                "Without a word of a node for this long its session ends, and others get its mail. "
+                    + "The leader's file counts, for sessions that are opened from then on."),
+            Key(
+                "hold_down", .duration(.zero...(.seconds(60))), \.holdDown, of: initial,
+                "How long what such a node had begun waits then: it may be done. "
+                    + "The leader's file counts, as for session_time."),
+            Key(
+                "clock_drift", .integer(1...20), \.clockDrift, of: initial,
+                "By so many percent may a clock be too fast or too slow. "
+                    + "The leader's file counts, as for session_time."),
+            Key(
+                "renewal", .duration(.milliseconds(100)...(.seconds(10))), \.renewal, of: initial,
+                "How often a node asks for more time of its session."),
+            Key(
+                "dot_guard", .duration(.milliseconds(100)...(.seconds(30))), \.dotGuard,
+                of: initial,
+                "What must be left of the session when the end of a message is sent, "
+                    + "and how long that may go unacknowledged."),
         ]
     }
 

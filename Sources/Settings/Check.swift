@@ -185,6 +185,24 @@ struct Check {
         self.duplicates(dns.servers, "dns.servers")
     }
 
+    /// Three renewals may be lost, and half of the session's time is left for transactions.
+    private mutating func times(_ cluster: Settings.Cluster) {
+        if cluster.renewal * 4 > cluster.sessionTime {
+            self.fault(
+                "cluster.renewal",
+                "a renewal each \(Quantity.print(cluster.renewal)) comes too seldom for a "
+                    + "session_time of \(Quantity.print(cluster.sessionTime))",
+                "at most a fourth of session_time")
+        }
+        if cluster.dotGuard * 2 > cluster.sessionTime {
+            self.fault(
+                "cluster.dot_guard",
+                "dot_guard \(Quantity.print(cluster.dotGuard)) leaves too little of a "
+                    + "session_time of \(Quantity.print(cluster.sessionTime))",
+                "at most half of session_time")
+        }
+    }
+
     private mutating func cluster(_ cluster: Settings.Cluster) {
         self.duplicates(cluster.seeds.map(\.name), "cluster.seeds")
         self.duplicates(cluster.seeds.map(\.endpoint.description), "cluster.seeds")
@@ -196,6 +214,7 @@ struct Check {
                 "cluster.copies", "\(copies) copies on \(cluster.seeds.count) nodes",
                 "lower copies, or name more seeds")
         }
+        self.times(cluster)
         if !cluster.ca.isEmpty { self.pem(cluster.ca, "cluster.ca", holds: "CERTIFICATE") }
         self.certificate(
             at: "cluster", name: "cluster", certificate: cluster.certificate, key: cluster.key,

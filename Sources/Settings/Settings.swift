@@ -48,6 +48,13 @@ package struct Settings: Hashable, Sendable {
         /// R; nil: a majority of the voters.
         package var copies: Int?
         package var commitTimeout = Duration.seconds(30)
+        /// T, H, and what clocks may differ in percent: of the whole cluster.
+        package var sessionTime = Duration.seconds(4)
+        package var holdDown = Duration.seconds(3)
+        package var clockDrift = 5
+        package var renewal = Duration.milliseconds(400)
+        /// G.
+        package var dotGuard = Duration.seconds(1)
         package init() {}
     }
 

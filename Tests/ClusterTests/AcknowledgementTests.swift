@@ -27,6 +27,14 @@ import Testing
         known.addUrgent(9)
         known.release(5)
         #expect(known.take() == [5...5, 9...9])
+        // It was collected already: taken back out of its range.
+        for number in UInt64(20)...22 { known.add(number) }
+        known.hold(21)
+        known.addUrgent(23)
+        #expect(known.take() == [20...20, 22...23])
+        known.release(21)
+        known.addUrgent(24)
+        #expect(known.take() == [21...21, 24...24])
         // The Cancel came first: the Enqueue's own result is still to come.
         known.hold(10)
         known.release(10)

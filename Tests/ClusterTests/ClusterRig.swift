@@ -44,6 +44,8 @@ final class ClusterRig {
     var isWithoutTable = false
     /// `cluster.copies`.
     var copies: Int?
+    /// `cluster.session_time`.
+    var sessionTime = Settings.Cluster().sessionTime
 
     init() throws {
         let template = FileManager.default.temporaryDirectory.path + "/cluster-XXXXXX"
@@ -92,6 +94,7 @@ final class ClusterRig {
             Settings.Seed(name: Self.names[$0], endpoint: self.endpoint($0))
         }
         cluster.copies = self.copies
+        cluster.sessionTime = self.sessionTime
         cluster.ca = "\(self.directory)/ca.pem"
         cluster.certificate = "\(self.directory)/\(name).pem"
         cluster.key = "\(self.directory)/\(name).key"

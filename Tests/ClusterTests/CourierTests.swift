@@ -75,15 +75,21 @@ struct CourierTests {
         courier.open(open)
         #expect(courier.next()?.origin?.sequence == 2)
         courier.handedOver()
+        // A leader may decline it and take what comes behind it.
+        #expect(courier.next() == nil)
+        courier.resolveFact(Origin(session: SessionID(raw: 1), sequence: 2))
         #expect(courier.next() == open)
         courier.handedOver()
+        #expect(courier.next() == nil)
         courier.opened()
         // Numbers begin anew.
         courier.add(self.command(1), number: 1)
         #expect(self.numbers(&courier) == [1])
+        // A fact that comes later is said beside them.
+        courier.add(fact: self.command(3, .cancel(Tag(session: .none, sequence: 8))))
         courier.sendAgain()
-        #expect(self.numbers(&courier) == [2, 1])
-        courier.resolveFact(Origin(session: SessionID(raw: 1), sequence: 2))
+        #expect(self.numbers(&courier) == [3, 1])
+        courier.resolveFact(Origin(session: SessionID(raw: 1), sequence: 3))
         courier.sendAgain()
         #expect(self.numbers(&courier) == [1])
     }

@@ -16,7 +16,7 @@ struct DamagedStartTests {
         let rig = try Rig()
         // Long enough to be seen, however slow the machine is.
         let hold: @Sendable (RunningNode) -> Void = {
-            $0.node.clusterSettings.holdDown = .seconds(3600)
+            $0.node.clusterSettings.session.holdDown = .seconds(3600)
         }
         let (node, taker) = try await rig.open(prepare: hold)
         let content = ClusterRig.content(20_000)

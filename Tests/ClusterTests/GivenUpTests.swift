@@ -1,5 +1,6 @@
 import MailQueue
 import NIOCore
+import NIOPosix
 import OpenSSL
 import Primitives
 import SMTP
@@ -69,6 +70,101 @@ struct GivenUpTests {
         }
         let counted = try await rig.on(leader) { $0.machine.queue.totals.replyDuplicates }
         #expect(counted <= 1)
+        try await rig.end()
+    }
+
+    // MARK: On a node alone.
+
+    @Test func `what was answered 451 4.4.5 is attempted by nobody, and is gone`() async throws {
+        let rig = try Rig()
+        var (node, taker) = try await rig.open()
+        let inner = node.node
+        let intake = node.intake
+        let promise = inner.loop.makePromise(of: IntakeVerdict.self)
+        inner.loop.execute {
+            guard case .success(let body) = intake.begin(on: inner.loop, resume: {}) else {
+                return promise.succeed(.refused(.noLeader))
+            }
+            body.finish(
+                envelope: Envelope(sender: "", recipients: [Recipient(address: "b@x.test")]),
+                destinations: ["x.test"], head: { _ in ByteBuffer() }
+            ) { promise.succeed($0) }
+            // The entry is in the log and not applied yet: the time is over before its sync.
+            guard let number = inner.waiters.numbers.first,
+                let waiter = inner.waiters[number]
+            else { return }
+            inner.giveUpOverdue(waiter.proposedAt + inner.commitTimeout)
+        }
+        #expect(try await promise.futureResult.get() == .refused(.timedOut))
+        await node.stop()
+        #expect(taker.deliveries.isEmpty)
+        (node, taker) = try await rig.open()
+        let status = await node.view.status()
+        #expect(status.queue?.messages == 0)
+        #expect(status.possibleDuplicates == 0)
+        await node.stop()
+        #expect(taker.deliveries.isEmpty)
+        try await rig.end()
+    }
+
+    @Test func `what a session refused before its verdict came is taken back`() async throws {
+        let rig = try Rig()
+        var (node, taker) = try await rig.open()
+        let inner = node.node
+        let intake = node.intake
+        for isOwnLoop in [true, false] {
+            let loop = isOwnLoop ? inner.loop : rig.loops.next()
+            let promise = loop.makePromise(of: IntakeVerdict.self)
+            loop.execute {
+                guard case .success(let body) = intake.begin(on: loop, resume: {}) else {
+                    return promise.succeed(.refused(.noLeader))
+                }
+                body.finish(
+                    envelope: Envelope(sender: "", recipients: [Recipient(address: "b@x.test")]),
+                    destinations: ["x.test"], head: { _ in ByteBuffer() }
+                ) { promise.succeed($0) }
+                body.refuse()
+                body.abandon()
+            }
+            guard case .accepted = try await promise.futureResult.get() else {
+                Issue.record("the queue took it")
+                return
+            }
+        }
+        await node.stop()
+        #expect(taker.deliveries.isEmpty)
+        (node, taker) = try await rig.open()
+        let status = await node.view.status()
+        #expect(status.queue?.messages == 0 && status.possibleDuplicates == 0)
+        await node.stop()
+        try await rig.end()
+    }
+
+    @Test func `a node that stops takes back what its sessions have refused`() async throws {
+        let rig = try Rig()
+        var (node, _) = try await rig.open()
+        let inner = node.node
+        let intake = node.intake
+        let promise = inner.loop.makePromise(of: IntakeVerdict.self)
+        let ended = inner.loop.makePromise(of: Void.self)
+        inner.loop.execute {
+            guard case .success(let body) = intake.begin(on: inner.loop, resume: {}) else {
+                return promise.succeed(.refused(.noLeader))
+            }
+            body.finish(
+                envelope: Envelope(sender: "", recipients: [Recipient(address: "b@x.test")]),
+                destinations: ["x.test"], head: { _ in ByteBuffer() }
+            ) { promise.succeed($0) }
+            body.refuse()
+            // The entry is in the log and not applied yet.
+            inner.giveUpRefused { ended.succeed(()) }
+        }
+        _ = try await promise.futureResult.get()
+        try await ended.futureResult.get()
+        await node.stop()
+        (node, _) = try await rig.open()
+        #expect(await node.view.status().queue?.messages == 0)
+        await node.stop()
         try await rig.end()
     }
 }

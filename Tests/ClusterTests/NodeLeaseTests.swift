@@ -1,5 +1,6 @@
 import MailQueue
 import NIOCore
+import Networking
 import Primitives
 import SMTP
 import Testing
@@ -45,6 +46,24 @@ struct NodeLeaseTests {
             #expect(work.count == 1)
         }.get()
         await node.stop()
+        try await rig.end()
+    }
+
+    @Test func `sessions have the times of the leader's file, and end by them`() async throws {
+        let rig = try ClusterRig()
+        rig.sessionTime = .seconds(2)
+        try await rig.start()
+        for place in 0..<3 {
+            let timing = try await rig.on(place) { $0.leaseClock.timing }
+            #expect(timing == SessionTiming(term: .seconds(2)))
+        }
+        let leader = try await rig.leader()
+        let session = try await rig.on((leader + 1) % 3) { $0.machine.session }
+        let before = SystemClock.bootTime()
+        try await rig.kill((leader + 1) % 3)
+        try await rig.wait { try await rig.on(leader) { !$0.machine.queue.isOpen(session) } }
+        // Not before T is over; with the usual T it would be 4.2 s less one renewal at least.
+        #expect(SystemClock.bootTime() - before > .milliseconds(2100 - 500))
         try await rig.end()
     }
 }

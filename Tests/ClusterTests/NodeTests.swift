@@ -318,38 +318,6 @@ struct NodeTests {
         try await rig.end()
     }
 
-    @Test func `what was answered 451 4.4.5 is attempted by nobody, and is gone`() async throws {
-        let rig = try Rig()
-        var (node, taker) = try await rig.open()
-        let inner = node.node
-        let intake = node.intake
-        let promise = inner.loop.makePromise(of: IntakeVerdict.self)
-        inner.loop.execute {
-            guard case .success(let body) = intake.begin(on: inner.loop, resume: {}) else {
-                return promise.succeed(.refused(.noLeader))
-            }
-            body.finish(
-                envelope: Envelope(sender: "", recipients: [Recipient(address: "b@x.test")]),
-                destinations: ["x.test"], head: { _ in ByteBuffer() }
-            ) { promise.succeed($0) }
-            // The entry is in the log and not applied yet: the time is over before its sync.
-            guard let number = inner.waiters.numbers.first,
-                let waiter = inner.waiters[number]
-            else { return }
-            inner.giveUpOverdue(waiter.proposedAt + inner.commitTimeout)
-        }
-        #expect(try await promise.futureResult.get() == .refused(.timedOut))
-        await node.stop()
-        #expect(taker.deliveries.isEmpty)
-        (node, taker) = try await rig.open()
-        let status = await node.view.status()
-        #expect(status.queue?.messages == 0)
-        #expect(status.possibleDuplicates == 0)
-        await node.stop()
-        #expect(taker.deliveries.isEmpty)
-        try await rig.end()
-    }
-
     @Test
     func `the most recipients with the longest parameters, and the largest report, are stored`()
         async throws

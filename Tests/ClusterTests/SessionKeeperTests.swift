@@ -12,9 +12,13 @@ struct SessionKeeperTests {
     private let peer = MemberID(raw: 9)
     private let start = Instant(nanoseconds: 5_000_000_000)
 
+    private func limited(_ sessions: [SessionID]) -> [(session: SessionID, limit: Duration)] {
+        sessions.map { ($0, SessionTiming().leaderTerm) }
+    }
+
     private func keeper() -> SessionKeeper {
         var keeper = SessionKeeper()
-        keeper.begin(term: 3, [self.s2, self.s1], now: self.start)
+        keeper.begin(term: 3, self.limited([self.s2, self.s1]), now: self.start)
         return keeper
     }
 
@@ -65,7 +69,7 @@ struct SessionKeeperTests {
         keeper.closes(self.s2, at: 24, term: 5)
         // An entry of term 5 is applied, so all of term 3 that is left is: the end at 900 is not.
         keeper.applied(23)
-        keeper.begin(term: 5, [self.s1, self.s2], now: self.start)
+        keeper.begin(term: 5, self.limited([self.s1, self.s2]), now: self.start)
         keeper.renew(self.renewal(self.s2), now: self.start)
         #expect(keeper.read() == nil)
         keeper.renew(self.renewal(self.s1), now: self.start)
@@ -84,7 +88,7 @@ struct SessionKeeperTests {
         var keeper = self.keeper()
         let heard = self.start + .seconds(1)
         keeper.renew(self.renewal(self.s2), now: heard)
-        let limit = LeaseClock.term.scaled(permille: 1050)
+        let limit = SessionTiming().leaderTerm
         #expect(keeper.overdue(now: self.start + limit - .milliseconds(1)).isEmpty)
         #expect(keeper.overdue(now: self.start + limit) == [self.s1])
         // A proposal that the log did not take is made again.
@@ -94,11 +98,20 @@ struct SessionKeeperTests {
         #expect(keeper.overdue(now: heard + limit) == [self.s2])
     }
 
+    @Test func `each session has the time that it was opened with`() {
+        var keeper = SessionKeeper()
+        keeper.begin(term: 3, [(self.s1, .seconds(8))], now: self.start)
+        keeper.opened(self.s2, limit: .seconds(2), now: self.start)
+        #expect(keeper.overdue(now: self.start + .milliseconds(1999)).isEmpty)
+        #expect(keeper.overdue(now: self.start + .milliseconds(7999)) == [self.s2])
+        #expect(keeper.overdue(now: self.start + .seconds(8)) == [self.s1, self.s2])
+    }
+
     @Test func `a new leader gives everybody their whole time, and who leads no more answers none`()
     {
         var keeper = self.keeper()
         let later = self.start + .seconds(60)
-        keeper.begin(term: 5, [self.s1], now: later)
+        keeper.begin(term: 5, self.limited([self.s1]), now: later)
         #expect(keeper.overdue(now: later + .seconds(4)).isEmpty)
         keeper.renew(self.renewal(self.s1), now: later)
         let read = keeper.read()!

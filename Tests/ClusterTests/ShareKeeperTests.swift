@@ -29,7 +29,7 @@ struct ShareKeeperTests {
 
     /// - Returns: whether the table is another.
     private func take(_ keeper: inout ShareKeeper, _ answer: RenewalAnswer, _ now: Instant) -> Bool
-    { keeper.take(answer, now: now) }
+    { keeper.take(answer, SessionTiming(), now: now) }
 
     private func lapse(_ keeper: inout ShareKeeper) -> Bool { keeper.lapse() }
 
@@ -50,8 +50,8 @@ struct ShareKeeperTests {
             session: group.members[0].session, sentAt: start,
             term: group.members[0].machine.term)
         #expect(!self.take(&keeper, answer, start))
-        let lapse = start + LeaseClock.term.scaled(permille: LeaseClock.holderPermille)
-        let end = start + ShareTiming.holderEnd
+        let lapse = start + SessionTiming().holderTerm
+        let end = start + SessionTiming().holderEnd
         let early = lapse - .milliseconds(1)
         #expect(self.tick(&keeper, group, lapsesAt: lapse, now: early) == [])
         #expect(self.tick(&keeper, group, lapsesAt: lapse, now: lapse) == [.lapse])
@@ -74,15 +74,15 @@ struct ShareKeeperTests {
 
     @Test func `with both clocks off by all they may, nobody waits longer than others do`() {
         let (slow, fast) = (Int64(950), Int64(1050))
-        let expiry = LeaseClock.term.scaled(permille: SessionKeeper.leaderPermille)
-        let granted = self.real(expiry + ClusterSettings().holdDown, permille: fast)
-        let ended = self.real(ShareTiming.holderEnd, permille: slow)
+        let expiry = SessionTiming().leaderTerm
+        let granted = self.real(expiry + SessionTiming().holdDown, permille: fast)
+        let ended = self.real(SessionTiming().holderEnd, permille: slow)
         #expect(ended < granted && granted - ended < 0.01)
         // The dot itself: G before its leases lapse, and no longer than G on its way.
         let dot = self.real(
-            LeaseClock.term.scaled(permille: LeaseClock.holderPermille), permille: slow)
+            SessionTiming().holderTerm, permille: slow)
         #expect(dot <= self.real(expiry, permille: fast))
-        let forgotten = self.real(ShareTiming.leaderEnd, permille: fast)
+        let forgotten = self.real(SessionTiming().leaderEnd, permille: fast)
         #expect(ended < forgotten)
     }
 

@@ -45,7 +45,7 @@ struct ShareLimitTests {
         // The old one is cut off, perhaps, and lives.
         var dealt = dealer.deal(to: next.session, now: self.start)
         #expect(dealt == nil)
-        let end = self.start + ShareTiming.leaderEnd
+        let end = self.start + SessionTiming().leaderEnd
         dealer.meet(term: 5, [a, next], disks: [a.disk, next.disk], now: end)
         dealt = dealer.deal(to: next.session, now: end)
         #expect(dealt?.table == ShareTable(base: 10))
@@ -64,7 +64,7 @@ struct ShareLimitTests {
         dealer.plan(limit: 20, [], now: self.start)
         var dealt = dealer.deal(to: a.session, now: self.start)
         #expect(dealt == nil)
-        let end = self.start + ShareTiming.leaderEnd
+        let end = self.start + SessionTiming().leaderEnd
         dealer.meet(term: 5, [a, b], disks: [a.disk, b.disk], now: end)
         dealt = dealer.deal(to: a.session, now: end)
         #expect(dealt?.table == ShareTable(base: 10))
@@ -76,12 +76,12 @@ struct ShareLimitTests {
         _ = holder.ask(first, term: 5)
         let isTaken = holder.take(
             RenewalAnswer(session: first, sentAt: self.start, term: 5, deal: 3, base: 7),
-            now: self.start)
+            SessionTiming(), now: self.start)
         let (own, other) = (holder.ask(first, term: 5), holder.ask(second, term: 5))
         #expect(isTaken && own == 3 && other == 0)
         let isNext = holder.take(
             RenewalAnswer(session: second, sentAt: self.start, term: 5, deal: 1, base: 2),
-            now: self.start)
+            SessionTiming(), now: self.start)
         #expect(isNext && holder.table.base == 2)
     }
 

@@ -81,7 +81,7 @@ struct ShareTests {
         // C closed under the leader before: it may have connections open.
         let dealt1 = self.table(&dealer, self.a)
         #expect(dealt1 == nil)
-        let end = ShareTiming.leaderEnd
+        let end = SessionTiming().leaderEnd
         dealer.meet(term: 5, guests, disks: Self.disks(["a", "b", "c"]), now: self.start + end)
         let dealt2 = self.table(&dealer, self.a, end)
         #expect(dealt2 == ShareTable(base: 10))
@@ -150,7 +150,7 @@ struct ShareTests {
         dealer.plan(limit: 21, [], now: self.start)
         let dealt10 = self.table(&dealer, self.a)
         #expect(dealt10 == nil)
-        let end = ShareTiming.leaderEnd
+        let end = SessionTiming().leaderEnd
         dealer.meet(term: 5, guests, disks: disks, now: self.start + end - .milliseconds(1))
         let dealt11 = self.table(&dealer, self.a, end)
         #expect(dealt11 == nil)
@@ -176,7 +176,7 @@ struct ShareTests {
         #expect(held == 0)
         let answer = RenewalAnswer(
             session: self.a.session, sentAt: self.start, term: 5, deal: 1, base: 7)
-        var isTaken = holder.take(answer, now: self.start)
+        var isTaken = holder.take(answer, SessionTiming(), now: self.start)
         #expect(isTaken && holder.table.base == 7)
         held = holder.ask(self.a.session, term: 5)
         #expect(held == 1)
@@ -185,7 +185,7 @@ struct ShareTests {
         var late = answer
         late.deal = 2
         late.base = 20
-        isTaken = holder.take(late, now: self.start)
+        isTaken = holder.take(late, SessionTiming(), now: self.start)
         #expect(!isTaken && holder.table.base == 7)
     }
 
@@ -194,8 +194,9 @@ struct ShareTests {
         _ = holder.ask(self.a.session, term: 5)
         let answer = RenewalAnswer(
             session: self.a.session, sentAt: self.start, term: 5, deal: 1, base: 7)
-        let isTakenLate = holder.take(answer, now: self.start + .milliseconds(3800))
-        let isTaken = holder.take(answer, now: self.start + .milliseconds(3799))
+        let timing = SessionTiming()
+        let isTakenLate = holder.take(answer, timing, now: self.start + timing.holderTerm)
+        let isTaken = holder.take(answer, SessionTiming(), now: self.start + .milliseconds(3799))
         #expect(!isTakenLate && isTaken)
     }
 

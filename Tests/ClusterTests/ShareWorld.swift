@@ -210,7 +210,7 @@ struct ShareWorld {
     private mutating func keepSessions() {
         guard let leader else { return }
         let now = self.clock(leader)
-        let limit = LeaseClock.term.scaled(permille: SessionKeeper.leaderPermille)
+        let limit = SessionTiming().leaderTerm
         self.sessions.removeAll { now - (self.heard[$0.id] ?? now) >= limit }
         self.meet(leader, self.term)
         let late = self.unanswered.filter { $0.at <= self.now }
@@ -248,12 +248,12 @@ struct ShareWorld {
         case .answer(let answer, let to):
             guard self.members[to].isUp, answer.session == self.members[to].session else { return }
             let now = self.clock(to)
-            let end = answer.sentAt + LeaseClock.term.scaled(permille: 950)
+            let end = answer.sentAt + SessionTiming().holderTerm
             self.members[to].lapsesAt = max(self.members[to].lapsesAt, end)
             self.members[to].endsAt = max(
-                self.members[to].endsAt, answer.sentAt + ShareTiming.holderEnd)
+                self.members[to].endsAt, answer.sentAt + SessionTiming().holderEnd)
             if now < self.members[to].lapsesAt { self.members[to].isLapsed = false }
-            _ = self.members[to].holder.take(answer, now: now)
+            _ = self.members[to].holder.take(answer, SessionTiming(), now: now)
         }
     }
 

@@ -92,6 +92,7 @@ final class NotingDesk: DeliveryDesk {
         }
     }
     var dotGuard: Duration? { self.rules.withLock { $0.dotGuard } }
+    var sessionTerm: Duration { .seconds(4) }
     func readBody(
         of message: Primitives.Tag, on loop: any EventLoop,
         _ answer: @escaping (Result<MessageBody, BodyReadError>) -> Void

@@ -72,6 +72,10 @@ struct CommandDice {
         settings.retry = (0...self.dice.below(5)).map { .seconds($0) }
         settings.expire = .milliseconds(Int64(self.dice.below(1 << 40)))
         settings.copies = UInt32(self.dice.below(1 << 32))
+        settings.session = SessionTiming(
+            term: .milliseconds(self.dice.below(1 << 20)),
+            holdDown: .milliseconds(self.dice.below(1 << 20)),
+            driftPermille: Int64(self.dice.below(500)))
         return settings
     }
     mutating func action() -> Command.Action {
@@ -208,7 +212,7 @@ struct CodecTests {
     }
 
     @Test func `another version is refused`() {
-        #expect(throws: CodecError.unknown("command version")) { try decoded([2, 16, 0]) }
-        #expect(throws: Never.self) { try decoded([1, 16, 0]) }
+        #expect(throws: CodecError.unknown("command version")) { try decoded([1, 16, 0]) }
+        #expect(throws: Never.self) { try decoded([2, 16, 0]) }
     }
 }

@@ -120,7 +120,7 @@ struct MemberTests {
             let tag = rig.enqueue(b)
             end(rig)
             _ = rig.open("c")
-            rig.wait(SessionTime.term + rig.queue.settings.holdDown - .milliseconds(1))
+            rig.wait(SessionTiming().term + rig.queue.settings.session.holdDown - .milliseconds(1))
             rig.dispatch()
             let before = rig.queue.leases(of: b)
             #expect(rig.state(tag) == .leased && before == [id(tag)])
@@ -138,7 +138,7 @@ struct MemberTests {
         let tag = rig.enqueue(b)
         rig.apply(Command(.expireSession(b)))
         #expect(self.remove(rig, "b", force: true) == .done)
-        rig.wait(rig.queue.settings.holdDown)
+        rig.wait(rig.queue.settings.session.holdDown)
         rig.dispatch()
         #expect(rig.state(tag) == .queued)
     }

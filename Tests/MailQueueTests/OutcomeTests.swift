@@ -406,7 +406,7 @@ struct ReportTests {
         rig.wait(.seconds(3))
         rig.apply(Command(.tick))
         #expect(rig.reports(tag).isEmpty && rig.counts.recipients == 1)
-        rig.wait(SessionTime.unawareMax)
+        rig.wait(SessionTiming().leaderTerm)
         rig.apply(Command(.tick))
         #expect(rig.reports(tag).map { $0.lines.count } == [1])
         #expect(rig.counts.recipients == 0)

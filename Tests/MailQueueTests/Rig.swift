@@ -142,6 +142,7 @@ final class Rig {
     func isAlone(_ node: String) -> Bool { self.queue.isAlone(node) }
     func isOpen(_ session: SessionID) -> Bool { self.queue.isOpen(session) }
     func contains(_ tag: Tag) -> Bool { self.queue.contains(tag) }
+    func timing(of session: SessionID) -> SessionTiming? { self.queue.timing(of: session) }
     func wasEnqueued(_ tag: Tag) -> Bool { self.queue.wasEnqueued(tag) }
 
     func hash() -> UInt64 { self.queue.stateHash() }

@@ -269,6 +269,40 @@ struct ResendTests {
         #expect(rig.queue.audit() == nil)
     }
 
+    @Test func `a session keeps the times that it was opened with`() throws {
+        let rig = Rig()
+        let a = rig.open("a")
+        let tag = rig.enqueue(a)
+        var settings = ClusterSettings()
+        settings.session = SessionTiming(
+            term: .seconds(20), holdDown: .seconds(30), driftPermille: 100)
+        #expect(rig.apply(Command(.settings(settings))) == .done)
+        let b = rig.open("b", incarnation: 2)
+        #expect(rig.timing(of: a) == SessionTiming() && rig.timing(of: b) == settings.session)
+        #expect(settings.session.holderTerm == .seconds(18))
+        #expect(settings.session.leaderTerm == .seconds(22))
+        var store = Store()
+        store.take(rig.queue.takeDirty())
+        let restored = try store.restore()
+        let (kept, new) = (restored.timing(of: a), restored.timing(of: b))
+        #expect(kept == SessionTiming() && new == settings.session)
+        // Its leases wait for its own hold-down.
+        rig.apply(Command(.expireSession(a)))
+        rig.wait(.milliseconds(2999))
+        rig.apply(Command(.tick))
+        #expect(rig.state(tag) == .leased && rig.timing(of: a) != nil)
+        rig.wait(.milliseconds(1))
+        rig.apply(Command(.tick))
+        #expect(rig.state(tag) == .queued && rig.timing(of: a) == nil)
+        let holder = Holder(node: "b", incarnation: Incarnation(raw: 2))
+        let other = rig.enqueue(b, to: ["b@other.example"], holders: [holder])
+        #expect(rig.state(other) == .leased)
+        rig.apply(Command(.expireSession(b)))
+        rig.wait(.milliseconds(29_999))
+        rig.apply(Command(.tick))
+        #expect(rig.state(other) == .leased)
+    }
+
     @Test func `a cancel is a fact, taken from a closed session too`() {
         let rig = Rig()
         let a = rig.open("a", delivers: false)

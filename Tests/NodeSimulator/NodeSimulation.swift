@@ -100,7 +100,8 @@ package enum NodeCount: Int, CaseIterable, Sendable {
     case checkpoints, segmentsDropped, bodiesCarried, bodiesDropped, starts
     case crashes, powerLosses, pauses, longPauses, partitions, oneWays, breaks, stalls, diskErrors
     case repairs, snapshots, installs, rots, wipes, admissions, changes, removals, wishes
-    case lowDisks, serverChanges, torn, lateOfClosed, toldOfEnded, shareTables, lapses, shareless
+    case lowDisks, serverChanges, torn, lateOfClosed, toldOfEnded, noted
+    case shareTables, lapses, shareless
     case abandoned
 
     package var name: String { "\(self)" }

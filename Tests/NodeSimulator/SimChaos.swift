@@ -28,7 +28,7 @@ extension SimScenario {
         settings.delayNotice = self.delayNotice
         settings.connectionsPerDestination = UInt32(self.connectionsPerDestination)
         settings.copies = UInt32(self.copies)
-        settings.holdDown = self.holdDown
+        settings.session = self.session
         settings.suspensionFirst = .seconds(1)
         settings.suspensionMax = .seconds(8)
         return settings

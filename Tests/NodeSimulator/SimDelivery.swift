@@ -103,7 +103,7 @@ final class SimDelivery {
         for name in names where !self.shareless.contains(where: { $0.destination == name }) {
             self.shareless.append((name, now))
         }
-        for (name, since) in self.shareless where now - since >= LeaseClock.term {
+        for (name, since) in self.shareless where now - since >= self.node.machine.timing.term {
             self.world.counters[.shareless] += 1
             self.giveBackWaiting(of: name)
         }
@@ -282,8 +282,9 @@ final class SimDelivery {
         if attempt.session != self.node.machine.session {
             self.node.machine.submitFact(action)
             self.node.isTurnPlanned = true
-        } else {
-            self.node.propose(action, .nothing)
+        } else if let tag = self.node.machine.drawTag() {
+            self.node.note(tag, action)
+            self.node.propose(tag, action, .nothing)
         }
         self.pump()
     }

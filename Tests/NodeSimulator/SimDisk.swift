@@ -72,6 +72,8 @@ final class SimDisk {
     private var base: (position: LogPosition, generation: UInt64)?
     /// Bodies that were synced and cannot be read any more.
     private(set) var damaged: Set<Tag> = []
+    /// Facts that are to outlive the process, and the position behind which each was written.
+    private(set) var notes: [(command: Command, position: UInt64)] = []
     /// Synced with each start and each session.
     var boot: BootNumber = 0
     let segmentRecords: Int
@@ -173,14 +175,21 @@ final class SimDisk {
 
     var bodyCount: Int { self.carried.count + self.places.count }
 
+    /// Notes a fact in front of its proposal: written behind all that is there, not synced.
+    func note(_ command: Command) { self.notes.append((command, self.end)) }
+
     // MARK: Space.
 
     /// Gives the oldest segments free, as far as the checkpoint covers their entries and the next
     /// one's first record, the newest hard state, is synced.
     ///
-    /// - Parameter prove: the proof of garbage, on the applied state.
+    /// - Parameters:
+    ///   - prove: the proof of garbage, on the applied state.
+    ///   - isUnderWay: whether a fact with this number waits for its leader.
     /// - Returns: bodies that are gone, and how many were carried, and segments dropped.
-    func evacuate(_ prove: (Tag) -> BodyState) -> (gone: [Tag], carried: Int, segments: Int) {
+    func evacuate(
+        _ prove: (Tag) -> BodyState, isUnderWay: (Tag) -> Bool
+    ) -> (gone: [Tag], carried: Int, segments: Int) {
         var gone: [Tag] = []
         var count = 0
         var dropped = 0
@@ -214,6 +223,11 @@ final class SimDisk {
             }
         }
         self.carried = kept
+        self.notes.removeAll { note in
+            guard let tag = note.command.tag else { return true }
+            return note.position < self.segments[0].start && prove(tag) == .garbage
+                && !isUnderWay(tag)
+        }
         for tag in gone where self.places[tag] == nil { self.damaged.remove(tag) }
         return (gone, count, dropped)
     }
@@ -241,6 +255,7 @@ final class SimDisk {
             kept.append(short)
         }
         self.segments = kept
+        self.notes.removeAll { $0.position > self.end }
         // What is there is read, written again and synced by the next start.
         self.places = [:]
         self.hardState = .empty

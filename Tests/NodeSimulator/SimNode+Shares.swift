@@ -19,7 +19,7 @@ extension SimNode {
 
     func takeShares(_ answer: RenewalAnswer) {
         let now = self.clock
-        guard self.sharing.take(answer, now: now) else { return }
+        guard self.sharing.take(answer, self.leaseClock.timing, now: now) else { return }
         self.world.counters[.shareTables] += 1
         self.courierOut.ledger.use(self.sharing.table)
         self.courierOut.pump()

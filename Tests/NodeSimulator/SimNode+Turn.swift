@@ -269,6 +269,7 @@ extension SimNode {
             return
         }
         self.world.counters[.sessions] += 1
+        self.leaseClock.begin(self.machine.timing)
         self.phase = .ready
         self.sessionlessSince = nil
         self.enqueueSessionless()
@@ -370,7 +371,14 @@ extension SimNode {
         guard let own = self.machine.drawTag() else { return }
         self.world.counters[.cancels] += 1
         self.withheld.append((tag, []))
+        self.note(own, .cancel(tag))
         self.propose(own, .cancel(tag), .cancel(tag))
+    }
+
+    /// See OutcomeNotes.
+    func note(_ tag: Tag, _ action: Command.Action) {
+        self.disk.note(
+            Command(Origin(session: tag.session, sequence: tag.sequence), action))
     }
 
     // MARK: Checkpoints.
@@ -441,7 +449,11 @@ extension SimNode {
 
     private func evacuate() {
         let holder = self.holder
-        let result = self.disk.evacuate { tag in self.machine.queue.bodyState(tag, on: holder) }
+        let result = self.disk.evacuate { tag in
+            self.machine.queue.bodyState(tag, on: holder)
+        } isUnderWay: { tag in
+            self.machine.isFactUnderWay(tag)
+        }
         self.world.counters[.segmentsDropped] += result.segments
         self.world.counters[.bodiesCarried] += result.carried
         self.world.counters[.bodiesDropped] += result.gone.count

@@ -241,6 +241,7 @@ final class SimNode {
         invariant(!self.isRunning, "a disk is wiped between two processes")
         self.id = id
         self.disk = SimDisk(segmentRecords: self.world.scenario.segmentRecords)
+        self.world.truth.losesCancels(of: self)
     }
 
     private func reset() {
@@ -321,10 +322,22 @@ final class SimNode {
             queue: queue, options: options, start: start, known: known,
             clock: QueueClock(last: last, stopped: stopped, now: self.clock),
             random: self.dice.next())
+        self.sayNoted(known, commit: start.hardState.commit)
         self.checkpointIndex = self.machine.applied.index
         self.checkpointedAt = self.clock
         self.world.truth.compare(self)
         self.findDamage()
+    }
+
+    /// Facts of the process before go in front of its successor's session; see OutcomeNotes.
+    private func sayNoted(_ known: [LogEntry], commit: UInt64) {
+        let committed = known.filter { $0.index <= commit }.compactMap(\.command.tag)
+        for note in self.disk.notes where note.command.tag.map(committed.contains) == false {
+            if NotedFacts.mayBeNews(note.command, to: self.machine.queue) {
+                self.world.counters[.noted] += 1
+                self.machine.resume(fact: note.command)
+            }
+        }
     }
 
     /// The process ends; what was not synced is there or not.
@@ -353,16 +366,20 @@ final class SimNode {
         if case .submission(let submission, _) = purpose { submission.client?.wasCut(submission) }
     }
 
-    /// Of 0.95 and 1.05 of T + H, with clocks that differ by 8 %, is left for a process that stands
-    /// still.
-    private static let slack = 100 * SimWorld.millisecond
+    /// Of 0.95 and 1.05 of T + H, with clocks that differ by 8 %, and of a tick, is left for a
+    /// process that stands still.
+    private var slack: Int64 {
+        let timing = self.machine.timing
+        let left = (timing.term + timing.holdDown).scaled(permille: 20) - .milliseconds(25)
+        return left.inNanoseconds
+    }
     /// In which a process that goes on has cut its connections.
     private static let cutTime = 50 * SimWorld.millisecond
 
     /// Its connections are not its fault (Decisions/0021).
     var isExcusedForShares: Bool {
         self.isPaused
-            ? self.world.now - self.pausedAt > Self.slack : self.world.now < self.isLateUntil
+            ? self.world.now - self.pausedAt > self.slack : self.world.now < self.isLateUntil
     }
 
     func pause(_ nanos: Int64) {
@@ -374,7 +391,7 @@ final class SimNode {
         self.world.after(nanos) {
             guard self.isRunning, self.epoch == epoch, self.isPaused else { return }
             self.isPaused = false
-            if nanos > SimNode.slack { self.isLateUntil = self.world.now + SimNode.cutTime }
+            if nanos > self.slack { self.isLateUntil = self.world.now + SimNode.cutTime }
             self.world.note("\(self.name) goes on")
             let all = self.held
             self.held = []

@@ -227,7 +227,7 @@ struct SimScenario {
     var commitTimeout: Duration
     /// Records after which a segment is full.
     var segmentRecords: Int
-    var holdDown: Duration
+    var session: SessionTiming
     var expire: Duration
     /// Zero: no notices.
     var delayNotice: Duration
@@ -259,7 +259,8 @@ struct SimScenario {
         self.connectionsPerDestination = pick([3, 5, 20])
         self.commitTimeout = .milliseconds(pick([1000, 3000, 10_000]))
         self.segmentRecords = pick([20, 60, 200, 1000])
-        self.holdDown = .milliseconds(pick([0, 1000, 3000]))
+        self.session = SessionTiming(
+            term: .seconds(pick([2, 4, 4, 8])), holdDown: .milliseconds(pick([0, 1000, 3000])))
         self.expire = .seconds(pick([20, 60]))
         self.delayNotice = .seconds(pick([0, 0, 3]))
         self.checkpointInterval = .milliseconds(pick([500, 2000, 10_000]))

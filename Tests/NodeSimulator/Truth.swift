@@ -217,16 +217,26 @@ final class Truth {
     /// A disk has lost what was not synced.
     func crashed(_ node: SimNode) {
         for place in self.live { self.checkCopies(self.mail[place].tag, "after a crash") }
-        for (tag, _) in self.givenUp.filter({ $0.node == node.place }) {
-            if let place = self.places[tag] { self.excused.insert(self.mail[place].content) }
-            self.lostCancels.insert(tag)
-        }
-        self.givenUp.removeAll { $0.node == node.place }
+        self.losesCancels(of: node)
         for i in self.dots.indices where self.dots[i].node == node.place {
             // What is on the wire arrives soon, or never.
             self.dots[i].until = min(
                 self.dots[i].until, self.world.now + 50 * SimWorld.millisecond)
         }
+    }
+
+    /// A Cancel whose note is gone is not said any more.
+    func losesCancels(of node: SimNode) {
+        var noted: Set<Tag> = []
+        for note in node.disk.notes {
+            if case .cancel(let tag) = note.command.action { noted.insert(tag) }
+        }
+        let lost = self.givenUp.filter { $0.node == node.place && !noted.contains($0.tag) }
+        for (tag, _) in lost {
+            if let place = self.places[tag] { self.excused.insert(self.mail[place].content) }
+            self.lostCancels.insert(tag)
+        }
+        self.givenUp.removeAll { $0.node == node.place && !noted.contains($0.tag) }
     }
 
     /// A deliverer has got the body of a message.

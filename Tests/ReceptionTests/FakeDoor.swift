@@ -23,6 +23,7 @@ final class FakeDoor: MessageDoor, Sendable {
         var canShed = false
         var messages: [Message] = []
         var abandoned = 0
+        var refused = 0
         var sessions = 0
         var sequence: UInt64 = 0
     }
@@ -96,6 +97,7 @@ final class FakeSink: MessageSink {
     }
 
     func abandon() { self.door.state.withLock { $0.abandoned += 1 } }
+    func refuse() { self.door.state.withLock { $0.refused += 1 } }
 }
 
 /// Answers as it was told.

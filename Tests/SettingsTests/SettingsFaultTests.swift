@@ -309,6 +309,31 @@ struct SettingsFaultTests {
         }
     }
 
+    @Test func `the times of a session fit together`() {
+        func times(_ renewal: String, _ dotGuard: String) -> [Substring] {
+            faults(
+                good(
+                    """
+                    [cluster]
+                    name = "mail"
+                    listen = "10.0.0.1:7650"
+                    seeds = ["a@10.0.0.1:7650"]
+                    ca = "/none"
+                    certificate = "/c.pem"
+                    key = "/c.key"
+                    session_time = "2s"
+                    renewal = "\(renewal)"
+                    dot_guard = "\(dotGuard)"
+                    """)
+            ).filter { $0.contains("session_time") }.map { $0.prefix(38) }
+        }
+        #expect(
+            times("501ms", "1001ms") == [
+                "f:14: a renewal each 501ms comes too s", "f:15: dot_guard 1001ms leaves too litt",
+            ])
+        #expect(times("500ms", "1s").isEmpty)
+    }
+
     @Test func `a cluster needs reachable peers, its authority and a certificate`() {
         let text = good(
             """

@@ -37,7 +37,24 @@ struct Acknowledgements {
     }
 
     /// The Enqueue of this number is to be cancelled.
-    mutating func hold(_ sequence: UInt64) { self.held[sequence] = false }
+    mutating func hold(_ sequence: UInt64) {
+        self.held[sequence] = self.takeBack(sequence)
+    }
+
+    /// - Returns: whether it was collected and not sent.
+    private mutating func takeBack(_ sequence: UInt64) -> Bool {
+        guard let place = self.ranges.firstIndex(where: { $0.contains(sequence) }) else {
+            return false
+        }
+        let range = self.ranges.remove(at: place)
+        if sequence < range.upperBound {
+            self.ranges.insert(sequence + 1...range.upperBound, at: place)
+        }
+        if range.lowerBound < sequence {
+            self.ranges.insert(range.lowerBound...sequence - 1, at: place)
+        }
+        return true
+    }
 
     /// The Cancel has its result.
     mutating func release(_ sequence: UInt64) {

@@ -68,7 +68,7 @@ struct Courier {
     mutating func next() -> Command? {
         guard self.way != .none else { return nil }
         if self.factsSent < self.facts.count { return self.facts[self.factsSent] }
-        if let opening, !self.isOpeningSent { return opening }
+        if let opening = self.dueOpening { return opening }
         while let number = self.late.first {
             if let command = self.items[number] { return command }
             self.late.removeFirst()
@@ -82,11 +82,20 @@ struct Courier {
         return nil
     }
 
+    /// Facts are in the log before it is handed over, not only sent: a leader may decline one and
+    /// take what comes behind it.
+    private var dueOpening: Command? {
+        self.facts.isEmpty && !self.isOpeningSent ? self.opening : nil
+    }
+
+    /// A fact with this number is on its way.
+    func hasFact(_ tag: Tag) -> Bool { self.facts.contains { $0.tag == tag } }
+
     /// What `next` gave is on its way.
     mutating func handedOver() {
         if self.factsSent < self.facts.count {
             self.factsSent += 1
-        } else if self.opening != nil, !self.isOpeningSent {
+        } else if self.dueOpening != nil {
             self.isOpeningSent = true
         } else if !self.late.isEmpty {
             self.late.removeFirst()

@@ -4,23 +4,28 @@
 // Gives     whether a transaction may begin, whether a final dot may still be sent.
 // Limits    T, G and the drift of clocks; counted on CLOCK_BOOTTIME, checked at each act.
 
-import MailQueue
+package import MailQueue
 package import Primitives
 
 /// The node's half of a session's time: from the instant it *sent* the renewal to 0.95 T.
 package struct LeaseClock: Sendable {
-    /// T: a session that is not renewed for this long expires.
-    package static let term = SessionTime.term
-    /// A renewal is sent this often.
+    /// A renewal is sent this often, unless it is set otherwise.
     package static let renewal = Duration.milliseconds(400)
-    /// G: what must be left when the final dot is sent.
+    /// G, unless it is set otherwise: what must be left when the final dot is sent.
     package static let guardTime = Duration.seconds(1)
-    /// The holder counts 0.95 T, the leader 1.05 T: 5 % of drift on either side.
-    package static let holderPermille: Int64 = 950
 
+    /// Of the own session.
+    package private(set) var timing = SessionTiming()
+    private let guardTime: Duration
     private var renewedAt: Instant?
 
-    package init() {}
+    package init(guardTime: Duration = Self.guardTime) { self.guardTime = guardTime }
+
+    /// The own session is open; its leases hold when a renewal is answered.
+    package mutating func begin(_ timing: SessionTiming) {
+        self.timing = timing
+        self.renewedAt = nil
+    }
 
     /// The leader has answered the renewal that was sent at `instant`.
     package mutating func renewed(sentAt instant: Instant) {
@@ -31,9 +36,7 @@ package struct LeaseClock: Sendable {
     package mutating func end() { self.renewedAt = nil }
 
     /// When the leases lapse; nil: they have no time at all.
-    package var lapsesAt: Instant? {
-        self.renewedAt.map { $0 + Self.term.scaled(permille: Self.holderPermille) }
-    }
+    package var lapsesAt: Instant? { self.renewedAt.map { $0 + self.timing.holderTerm } }
 
     /// A new outbound transaction may begin.
     package func mayBegin(at now: Instant) -> Bool {
@@ -44,6 +47,6 @@ package struct LeaseClock: Sendable {
     /// The final dot may be sent: at least G is left.
     package func mayFinish(at now: Instant) -> Bool {
         guard let end = self.lapsesAt else { return false }
-        return now + Self.guardTime <= end
+        return now + self.guardTime <= end
     }
 }

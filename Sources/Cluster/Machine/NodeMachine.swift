@@ -35,6 +35,8 @@ package struct NodeMachine: ~Copyable {
     package private(set) var applied: LogPosition
     /// `.none` until the node's OpenSession has been applied, and after it was closed.
     package private(set) var session = SessionID.none
+    /// Of the own session.
+    package private(set) var timing = SessionTiming()
     /// The last one that was closed.
     private var lastSession = SessionID.none
     /// Beyond the numbers that any session draws.
@@ -172,6 +174,9 @@ package struct NodeMachine: ~Copyable {
         self.courier.add(fact: command)
     }
 
+    /// A fact with this number is not in the log yet, as far as is known here.
+    package func isFactUnderWay(_ tag: Tag) -> Bool { self.courier.hasFact(tag) }
+
     package mutating func openSession(_ open: OpenSession) {
         self.openNonce = open.nonce
         self.opening = nil
@@ -257,7 +262,7 @@ package struct NodeMachine: ~Copyable {
         self.keeper.applied(entry.index)
         for place in from..<effects.count {
             switch effects[place] {
-            case .sessionOpened(let id): self.keeper.opened(id, now: self.clocks.now)
+            case .sessionOpened(let id): self.opened(id)
             case .sessionClosed(let id): self.closed(id)
             case .leased, .reportLeased, .leaseEnded, .messageFinished, .possibleDuplicates,
                 .recipientsFailed:
@@ -308,6 +313,11 @@ package struct NodeMachine: ~Copyable {
         if case .cancel(let target) = action, target.session == self.session {
             self.acknowledgements.release(target.sequence)
         }
+    }
+
+    private mutating func opened(_ id: SessionID) {
+        guard let timing = self.queue.timing(of: id) else { return }
+        self.keeper.opened(id, limit: timing.leaderTerm, now: self.clocks.now)
     }
 
     private mutating func closed(_ id: SessionID) {
@@ -396,6 +406,7 @@ package struct NodeMachine: ~Copyable {
     private mutating func begin(_ session: SessionID) {
         invariant(self.session == .none, "a process opens a session when it has none")
         self.session = session
+        self.timing = self.queue.timing(of: session) ?? SessionTiming()
         self.nextSequence = 1
         self.acknowledgements = Acknowledgements()
     }

@@ -249,7 +249,10 @@ extension NodeMachine {
             return
         }
         if self.keeper.term != self.term {
-            self.keeper.begin(term: self.term, self.queue.openSessions, now: now)
+            let sessions = self.queue.openSessionDisks.map {
+                (session: $0.session, limit: $0.timing.leaderTerm)
+            }
+            self.keeper.begin(term: self.term, sessions, now: now)
         }
         self.answerRenewals()
         self.askForProof()

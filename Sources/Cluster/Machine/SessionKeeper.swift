@@ -16,8 +16,6 @@ import Raft
 struct SessionKeeper {
     /// Renewals that wait for a proof; those beyond are not answered: the next one comes soon.
     static let askedMax = 4096
-    /// The leader counts 1.05 T, the holder 0.95 T.
-    static let leaderPermille: Int64 = 1050
 
     /// A renewal that is to be answered.
     struct Renewal: Equatable {
@@ -29,6 +27,8 @@ struct SessionKeeper {
 
     private struct Guest {
         var session: SessionID
+        /// 1.05 T.
+        var limit: Duration
         var heardAt: Instant
     }
 
@@ -49,13 +49,18 @@ struct SessionKeeper {
 
     /// This node leads in `term` and has applied an entry of it: T begins anew for all sessions,
     /// whose renewals another leader may have answered just now.
-    mutating func begin(term: UInt64, _ sessions: [SessionID], now: Instant) {
+    ///
+    /// - Parameter sessions: that are open, with the leader's count of their T.
+    mutating func begin(
+        term: UInt64, _ sessions: [(session: SessionID, limit: Duration)], now: Instant
+    ) {
         self.reset(term)
         // With an entry of this term all that came before it is applied. So an older one that is
         // not has been replaced: nothing would ever take it out, and its session would be neither
         // answered nor ended.
         self.closings.removeAll { $0.term < term }
-        self.guests = sessions.sorted().map { Guest(session: $0, heardAt: now) }
+        self.guests = sessions.sorted { $0.session < $1.session }
+            .map { Guest(session: $0.session, limit: $0.limit, heardAt: now) }
     }
 
     private mutating func reset(_ term: UInt64) {
@@ -72,9 +77,9 @@ struct SessionKeeper {
         self.reset(0)
     }
 
-    mutating func opened(_ session: SessionID, now: Instant) {
+    mutating func opened(_ session: SessionID, limit: Duration, now: Instant) {
         guard self.term != 0, self.place(session) == nil else { return }
-        self.guests.append(Guest(session: session, heardAt: now))
+        self.guests.append(Guest(session: session, limit: limit, heardAt: now))
         self.guests.sort { $0.session < $1.session }
     }
 
@@ -149,8 +154,7 @@ struct SessionKeeper {
     /// Sessions of which nothing was heard for 1.05 T, and whose end is not in the log: it is to be
     /// proposed.
     func overdue(now: Instant) -> [SessionID] {
-        let limit = LeaseClock.term.scaled(permille: Self.leaderPermille)
-        return self.guests.filter { now - $0.heardAt >= limit && !self.isClosing($0.session) }
+        self.guests.filter { now - $0.heardAt >= $0.limit && !self.isClosing($0.session) }
             .map(\.session)
     }
 }

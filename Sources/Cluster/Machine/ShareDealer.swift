@@ -26,9 +26,15 @@ package struct ShareDealer: Sendable {
     package struct Guest: Equatable, Sendable {
         package var session: SessionID
         package var disk: Holder
-        package init(session: SessionID, disk: Holder) {
+        /// `SessionTiming.leaderEnd` of the session.
+        package var end: Duration
+
+        package init(
+            session: SessionID, disk: Holder, end: Duration = SessionTiming().leaderEnd
+        ) {
             self.session = session
             self.disk = disk
+            self.end = end
         }
     }
 
@@ -91,6 +97,8 @@ package struct ShareDealer: Sendable {
     /// in its place. Its process may live on.
     private var members: [Holder] = []
     private var goneAt: Instant?
+    /// The longest `SessionTiming.leaderEnd` that was met: of sessions that are forgotten, too.
+    private var endMax = SessionTiming().leaderEnd
 
     package init() {}
 
@@ -109,6 +117,7 @@ package struct ShareDealer: Sendable {
         self.refused = last.refused
         self.members = last.members
         self.goneAt = last.goneAt
+        self.endMax = last.endMax
     }
 
     /// On every node, with each tick: members of the applied state.
@@ -124,14 +133,16 @@ package struct ShareDealer: Sendable {
     /// - Parameters:
     ///   - guests: ascending by their sessions.
     ///   - disks: of all members.
+    ///   - endMax: the longest `SessionTiming.leaderEnd` of any session that the state knows.
     package mutating func meet(
-        term: UInt64, _ guests: [Guest], disks: [Holder], now: Instant
+        term: UInt64, _ guests: [Guest], disks: [Holder], endMax: Duration = .zero, now: Instant
     ) {
         self.watch(disks, now: now)
+        self.endMax = guests.reduce(max(self.endMax, endMax)) { max($0, $1.end) }
         let isNew = term != self.term
         if isNew {
             self.reset(term: term)
-            self.raisesFrom = now + ShareTiming.leaderEnd
+            self.raisesFrom = now + self.endMax
         }
         for place in self.seats.indices where !self.seats[place].hasLeft {
             let session = self.seats[place].guest.session
@@ -139,11 +150,12 @@ package struct ShareDealer: Sendable {
                 self.seats[place].hasLeft = true
             }
         }
-        self.seats.removeAll { $0.hasLeft && now >= $0.heardAt + ShareTiming.leaderEnd }
+        self.seats.removeAll { $0.hasLeft && now >= $0.heardAt + $0.guest.end }
         for guest in guests where !self.seats.contains(where: { $0.guest == guest }) {
             self.seat(guest, isUnknown: isNew, now)
         }
-        guard !self.hasHeardAll, self.goneAt.map({ now >= $0 + ShareTiming.leaderEnd }) ?? true
+        let endMax = self.endMax
+        guard !self.hasHeardAll, self.goneAt.map({ now >= $0 + endMax }) ?? true
         else { return }
         self.hasHeardAll = disks.allSatisfy { disk in
             self.seats.contains { $0.guest.disk == disk && !$0.hasLeft && $0.sentAt != nil }

@@ -33,8 +33,10 @@ package struct ShareHolder: Sendable {
     /// An answer to a renewal of the own session.
     ///
     /// - Returns: another table holds now.
-    package mutating func take(_ answer: RenewalAnswer, now: Instant) -> Bool {
-        let end = answer.sentAt + LeaseClock.term.scaled(permille: LeaseClock.holderPermille)
+    package mutating func take(
+        _ answer: RenewalAnswer, _ timing: SessionTiming, now: Instant
+    ) -> Bool {
+        let end = answer.sentAt + timing.holderTerm
         guard answer.deal != 0, answer.term == self.askedTerm, now < end,
             answer.term > self.term || answer.session != self.session
                 || answer.deal > self.number,

@@ -73,11 +73,13 @@ package struct ShareKeeper: Sendable {
     ///
     /// - Returns: the table is another. Use it, then ask at once: what is lowered here may be
     ///   wanted elsewhere.
-    package mutating func take(_ answer: RenewalAnswer, now: Instant) -> Bool {
-        self.endsAt = max(self.endsAt ?? .zero, answer.sentAt + ShareTiming.holderEnd)
+    package mutating func take(
+        _ answer: RenewalAnswer, _ timing: SessionTiming, now: Instant
+    ) -> Bool {
+        self.endsAt = max(self.endsAt ?? .zero, answer.sentAt + timing.holderEnd)
         self.hasLapsed = false
         self.isEnding = false
-        return self.holder.take(answer, now: now)
+        return self.holder.take(answer, timing, now: now)
     }
 
     /// The lease time is over, or the session is closed.
@@ -139,9 +141,11 @@ package struct ShareKeeper: Sendable {
             return false
         }
         let guests = machine.queue.openSessionDisks.map {
-            ShareDealer.Guest(session: $0.session, disk: $0.disk)
+            ShareDealer.Guest(session: $0.session, disk: $0.disk, end: $0.timing.leaderEnd)
         }
-        self.dealer.meet(term: machine.term, guests, disks: machine.queue.members, now: now)
+        self.dealer.meet(
+            term: machine.term, guests, disks: machine.queue.members,
+            endMax: machine.queue.longestSessionEnd, now: now)
         return true
     }
 

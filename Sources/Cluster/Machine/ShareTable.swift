@@ -45,24 +45,6 @@ package struct ShareTable: Equatable, Sendable {
 }
 
 package enum ShareTiming {
-    /// How long a connection behind its final dot may wait for the verdict after its lease has
-    /// lapsed: as long as nobody else is granted the delivery (H).
-    package static let grace = Duration.seconds(3)
     /// Destinations that nobody needs more than the base of go back to it after this time.
     package static let quiet = Duration.seconds(5)
-
-    /// Of H as the leader counts it: so much on the holder's clock, if that is 5 % slow and the
-    /// leader's 5 % fast (0.95 / 1.05, rounded down).
-    private static let gracePermille: Int64 = 904
-
-    /// The holder has closed everything by then, counted from the renewal that it sent last. Nobody
-    /// else is granted what it held before: the leader waits 1.05 T, and H that is not stretched.
-    package static var holderEnd: Duration {
-        LeaseClock.term.scaled(permille: LeaseClock.holderPermille)
-            + Self.grace.scaled(permille: Self.gracePermille)
-    }
-    /// The leader believes it from then on, counted from the renewal that came last.
-    package static var leaderEnd: Duration {
-        (LeaseClock.term + Self.grace).scaled(permille: SessionKeeper.leaderPermille)
-    }
 }

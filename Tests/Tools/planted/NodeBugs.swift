@@ -10,7 +10,7 @@ private let world = "Tests/NodeSimulator/"
 
 enum NodeBugs {
     static let all =
-        Self.bodies + Self.leases + Self.shares + Self.once + Self.debts
+        Self.bodies + Self.leases + Self.shares + Self.once + Self.cancels + Self.debts
         + Self.checkpoints + Self.copies + Self.snapshots + Self.members
 
     // MARK: Bodies and garbage.
@@ -90,13 +90,13 @@ enum NodeBugs {
         Bug(
             "expired-early", "the leader counts less than the holder",
             Edit(
-                machine + "SessionKeeper.swift", "static let leaderPermille: Int64 = 1050",
-                "static let leaderPermille: Int64 = 500")),
+                machine + "SessionKeeper.swift", "now - $0.heardAt >= $0.limit &&",
+                "now - $0.heardAt >= $0.limit.scaled(permille: 480) &&")),
         Bug(
             "new-leader-hasty", "a new leader does not begin T anew",
             Edit(
-                machine + "SessionKeeper.swift", "Guest(session: $0, heardAt: now) }",
-                "Guest(session: $0, heardAt: .zero) }")),
+                machine + "SessionKeeper.swift", "limit: $0.limit, heardAt: now) }",
+                "limit: $0.limit, heardAt: .zero) }")),
         Bug(
             "lease-from-answer", "a holder counts from the answer, not from what it sent",
             Edit(
@@ -294,6 +294,36 @@ enum NodeBugs {
                 machine + "NodeMachine.swift",
                 "installed.closed = self.session\n                self.closed(self.session)",
                 "installed.closed = nil")),
+    ]
+
+    // MARK: Messages whose clients were told no.
+
+    private static let cancels = [
+        Bug(
+            "unsettled-forgotten", "of a closed session nothing is remembered for its Cancels",
+            Edit(
+                queue + "Sessions.swift",
+                "UnsettledEnqueues(of: id, self.sessions[place].results)", "UnsettledEnqueues()")),
+        Bug(
+            "ended-uncounted", "what has ended before its Cancel is not counted",
+            Edit(
+                queue + "Cancels.swift", "return self.countLate(enqueued ?? 0, &effects)",
+                "return .cancelled")),
+        Bug(
+            "cancel-with-the-result", "the Cancel waits for the Enqueue's result",
+            Edit(
+                world + "SimNode+Turn.swift", "            self.cancel(tag)\n", ""),
+            Edit(
+                world + "SimNode+Turn.swift", "case .givenUp: break\n",
+                "case .givenUp(let tag): if case .enqueued = result { self.cancel(tag) }\n")),
+        Bug(
+            "cancelled-too-late", "an Enqueue that comes behind its Cancel takes effect",
+            Edit(
+                queue + "Cancels.swift", "case .fresh, .known(.enqueued):\n",
+                "case .known(.enqueued):\n"),
+            Edit(
+                queue + "Cancels.swift", "case .known, .acknowledged, .outside: break",
+                "case .fresh, .known, .acknowledged, .outside: break")),
     ]
 
     // MARK: Members.

@@ -11,10 +11,10 @@ package struct Hello: Hashable, Sendable {
     /// Protocol versions that this program speaks.
     package static let spoken: ClosedRange<UInt16> = 1...1
     /// The feature level of this program: which kinds of log entries it can read.
-    package static let featureLevel: UInt32 = 1
+    package static let featureLevel: UInt32 = 2
     /// The level of the entries that this program writes while a member has a lesser one. Whoever
     /// is below could not apply them, and would end with each start.
-    package static let featureLevelWritten: UInt32 = 1
+    package static let featureLevelWritten: UInt32 = 2
     /// "PHHL", so that a stranger is recognised by the first four bytes.
     private static let magic: UInt32 = 0x4C48_4850
     /// Longest node name in bytes of UTF-8.
