@@ -45,10 +45,10 @@ package final class Node: @unchecked Sendable {
     let shares = ShareBoard()
     let credit: UInt32
     let commitTimeout: Duration
-    /// Between two renewals of the session.
+    /// As the node's file says; of a short session at most its share (`SessionTiming`).
     let renewal: Duration
-    /// G.
     let guardTime: Duration
+    var renewedLast = Instant.zero
     let startedAt = SystemClock.bootTime()
     let shared = Shared()
     let metrics = NodeMetrics()
@@ -92,6 +92,8 @@ package final class Node: @unchecked Sendable {
     var durableTerm: UInt64
     /// Leases of messages whose clients were told no, while a Cancel is under way: not attempted.
     var withheld: [Tag: [DeliveryID]] = [:]
+    /// Cancels that were proposed.
+    var cancelCount: UInt64 = 0
     var comparison = Comparison()
     /// Counts sessions that are opened in this process, too.
     var boot: BootNumber
@@ -201,6 +203,8 @@ package final class Node: @unchecked Sendable {
         let lapsesAt = Atomic<Int64>(0)
         /// The session that `lapsesAt` is of.
         let renewedSession = Atomic<UInt64>(0)
+        /// G, in nanoseconds.
+        let guardTime = Atomic<Int64>(LeaseClock.guardTime.inNanoseconds)
         /// T of the own session, in nanoseconds.
         let sessionTerm = Atomic<Int64>(SessionTiming().term.inNanoseconds)
         /// Other nodes have opened sessions: what lapses here may be leased elsewhere.

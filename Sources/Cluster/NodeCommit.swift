@@ -207,21 +207,23 @@ extension Node {
             }
         }
         guard !work.isEmpty else { return }
+        let cancels = self.cancelCount
         EventLoopFuture.andAllComplete(done, on: self.loop).whenComplete { _ in
-            let work = self.exceptWithheld(work)
+            let work = cancels == self.cancelCount ? work : self.exceptWithheld(work)
             if !work.isEmpty { taker.take(work) }
         }
     }
 
-    /// A session may have told its client no while the verdict came to it.
+    /// A session may have told its client no while the verdict came to it. Then the Cancel is under
+    /// way, or has ended the lease already.
     private func exceptWithheld(_ work: [LeasedWork]) -> [LeasedWork] {
-        guard !self.withheld.isEmpty else { return work }
-        return work.filter { item in
-            guard case .delivery(let delivery) = item,
-                self.withheld[delivery.id.message] != nil
-            else { return true }
-            self.withheld[delivery.id.message]?.append(delivery.id)
-            return false
+        work.filter { item in
+            guard case .delivery(let delivery) = item else { return true }
+            guard self.withheld[delivery.id.message] == nil else {
+                self.withheld[delivery.id.message]?.append(delivery.id)
+                return false
+            }
+            return self.machine.queue.holder(of: delivery.id) == delivery.session
         }
     }
 

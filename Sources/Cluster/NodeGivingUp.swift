@@ -46,6 +46,7 @@ extension Node {
             return self.planTurn()
         }
         self.withheld[tag] = []
+        self.cancelCount += 1
         if self.mesh != nil {
             self.note(own, .cancel(tag))
             self.flushSoon()

@@ -392,9 +392,7 @@ extension Node {
             return
         }
         self.wants.sessionSince = nil
-        self.leaseClock.begin(self.machine.timing)
-        self.shared.sessionTerm.store(
-            self.machine.timing.term.inNanoseconds, ordering: .relaxed)
+        self.useTiming(self.machine.timing)
         guard self.phase == .opening else {
             self.updateObstacle()
             self.enqueueSessionless()

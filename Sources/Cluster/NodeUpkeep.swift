@@ -15,14 +15,33 @@ extension Node {
     private static let tickInterval = Duration.seconds(30)
 
     func startTimers() {
+        let pace = min(self.renewal, SessionTiming.renewalLeast)
         self.timers.append(
             self.loop.scheduleRepeatedTask(
-                initialDelay: .zero, delay: .nanoseconds(self.renewal.inNanoseconds)
-            ) { _ in self.renew() })
+                initialDelay: .zero, delay: .nanoseconds(pace.inNanoseconds)
+            ) { _ in self.renewIfDue(pace) })
         self.timers.append(
             self.loop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in
                 self.eachSecond()
             })
+    }
+
+    /// The own session is open: what this node reckons with is of its times.
+    func useTiming(_ timing: SessionTiming) {
+        self.leaseClock.begin(timing)
+        self.renewedLast = .zero
+        self.shared.sessionTerm.store(timing.term.inNanoseconds, ordering: .relaxed)
+        self.shared.guardTime.store(
+            min(self.guardTime, timing.guardMax).inNanoseconds, ordering: .relaxed)
+    }
+
+    private func renewIfDue(_ pace: Duration) {
+        let now = SystemClock.bootTime()
+        let pause = min(self.renewal, self.leaseClock.timing.renewalMax)
+        // Half a turn early rather than half a turn late.
+        guard now - self.renewedLast + pace / 2 >= pause else { return }
+        self.renewedLast = now
+        self.renew()
     }
 
     /// The session's renewal. This node is its own leader, and the only voter: the quorum round is

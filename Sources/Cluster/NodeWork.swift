@@ -117,7 +117,7 @@ extension Node {
         guard self.shared.renewedSession.load(ordering: .relaxed) == session.raw else {
             return false
         }
-        return SystemClock.bootTime() + self.guardTime <= lapses
+        return SystemClock.bootTime() + self.dotTime <= lapses
     }
 
     /// Read on any thread, when a transaction is about to begin: there is no use in one that could
@@ -139,7 +139,12 @@ extension Node {
 
     /// Read on any thread; see `LeaseDesk`.
     var dotGuard: Duration? {
-        self.shared.hasOthers.load(ordering: .relaxed) ? self.guardTime : nil
+        self.shared.hasOthers.load(ordering: .relaxed) ? self.dotTime : nil
+    }
+
+    /// G.
+    private var dotTime: Duration {
+        .nanoseconds(self.shared.guardTime.load(ordering: .relaxed))
     }
 
     /// T of the own session, or of the last one. Read on any thread.

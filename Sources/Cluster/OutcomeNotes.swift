@@ -42,7 +42,9 @@ struct OutcomeNotes {
             if let tag = entry.command.tag { committed.insert(tag) }
         }
         var facts: [Command] = []
-        for note in notes where !committed.contains(note.tag) {
+        // One that was being carried forward may be there twice.
+        var seen: Set<Tag> = []
+        for note in notes where !committed.contains(note.tag) && seen.insert(note.tag).inserted {
             var reader = ByteReader(note.bytes)
             let command = try Command(from: &reader)
             try reader.finish()

@@ -71,8 +71,7 @@ extension MailQueue {
         }
         // What it has begun may be on the wire still, and it may begin more: it need not know.
         for session in self.sessions where Int(session.node) == node {
-            self.close(
-                session.id, freeAt: self.freeBehind(session), mayRepeat: true, &effects)
+            self.closeUnaware(session, &effects)
         }
         if isMember { self.retire(node) } else { self.retire(removal.incarnation, of: node) }
         self.nodes[node].isMember = false

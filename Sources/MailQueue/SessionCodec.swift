@@ -85,6 +85,7 @@ extension Session {
     func encode(into writer: inout ByteWriter) {
         writer.varint(self.id.raw)
         writer.varint(UInt64(self.node))
+        writer.u64(self.disk.raw)
         writer.u64(self.nonce)
         writer.varint(UInt64(self.credit))
         writer.bool(self.delivers)
@@ -97,7 +98,8 @@ extension Session {
     init(from reader: inout ByteReader) throws(CodecError) {
         self.init(
             id: SessionID(raw: try reader.varint()),
-            node: UInt16(try reader.count(atMost: Int(UInt16.max))), nonce: try reader.u64(),
+            node: UInt16(try reader.count(atMost: Int(UInt16.max))),
+            disk: Incarnation(raw: try reader.u64()), nonce: try reader.u64(),
             credit: UInt32(try reader.count(atMost: Int(UInt32.max))), delivers: try reader.bool(),
             timing: try SessionTiming(from: &reader))
         self.isOpen = try reader.bool()

@@ -24,6 +24,16 @@ package struct SessionTiming: Hashable, Sendable {
         self.driftPermille = driftPermille
     }
 
+    /// The shortest T that may be set, and how often its node is to ask for more at least.
+    package static let termLeast = Duration.seconds(2)
+    package static let renewalLeast = Duration.milliseconds(500)
+
+    /// Between two renewals at most: three of them may be lost.
+    package var renewalMax: Duration { self.term / 4 }
+
+    /// G at most: half of T is left for transactions.
+    package var guardMax: Duration { self.term / 2 }
+
     /// The holder's leases lapse after this, counted from the renewal that it sent last.
     package var holderTerm: Duration { self.term.scaled(permille: 1000 - self.driftPermille) }
 

@@ -33,6 +33,8 @@ struct Session {
     var id: SessionID
     /// In `nodes`.
     var node: UInt16
+    /// Of its process. The node may have another one since.
+    var disk: Incarnation
     var nonce: UInt64
     var credit: UInt32
     var delivers: Bool
@@ -169,13 +171,13 @@ extension MailQueue {
                 return .refused(.notMember)
             }
             for old in self.sessions where old.node == node {
-                // Outcomes of another disk were not replayed: its leases wait in any case; and its
-                // process may be alive.
-                let freeAt =
-                    isSameDisk
-                    ? self.time + (open.replayed ? .zero : old.timing.holdDown)
-                    : self.freeBehind(old)
-                self.close(old.id, freeAt: freeAt, mayRepeat: true, &effects)
+                guard old.disk == open.incarnation else {
+                    // Outcomes of another disk were not replayed.
+                    self.closeUnaware(old, &effects)
+                    continue
+                }
+                let wait = open.replayed ? .zero : old.timing.holdDown
+                self.close(old.id, freeAt: self.time + wait, mayRepeat: true, &effects)
             }
             // All that the node had to say of it has come: facts go in front of a new session.
             self.nodes[known].unsettled = UnsettledEnqueues()
@@ -192,7 +194,8 @@ extension MailQueue {
         let id = SessionID(raw: self.applied)
         self.sessions.append(
             Session(
-                id: id, node: node, nonce: open.nonce, credit: open.credit, delivers: open.delivers,
+                id: id, node: node, disk: open.incarnation, nonce: open.nonce, credit: open.credit,
+                delivers: open.delivers,
                 timing: self.settings.session)
         )
         effects.append(.sessionOpened(id))
@@ -206,12 +209,13 @@ extension MailQueue {
         return .done
     }
 
-    /// When the leases of a session are free that others end. Its node may be alive, renewed a
-    /// moment ago, and cut off: it goes on until its own clock says that T is over. One that has
-    /// expired has waited for that already.
-    func freeBehind(_ session: Session) -> QueueTime {
-        let unaware = session.isOpen ? session.timing.leaderTerm : .zero
-        return self.time + unaware + session.timing.holdDown
+    /// Ends a session whose process does not say so itself. It may be alive, renewed a moment ago,
+    /// and cut off: it goes on until its own clock says that T is over. One that is closed already
+    /// has its time, and nobody but its own disk's next process can shorten it.
+    mutating func closeUnaware(_ session: Session, _ effects: inout [Effect]) {
+        guard session.isOpen else { return }
+        let freeAt = self.time + session.timing.leaderTerm + session.timing.holdDown
+        self.close(session.id, freeAt: freeAt, mayRepeat: true, &effects)
     }
 
     /// Closes an open session; of a closed one that waits, an earlier `freeAt` counts.

@@ -92,15 +92,16 @@ enum Catalogue {
                 "How long the reply to a message may wait for the cluster before it is 451."),
             Key(
                 "session_time", .duration(.seconds(2)...(.seconds(60))), \.sessionTime,
-                of: initial,
+                of: initial, effect: .reload,
                 "Without a word of a node for this long its session ends, and others get its mail. "
                     + "The leader's file counts, for sessions that are opened from then on."),
             Key(
                 "hold_down", .duration(.zero...(.seconds(60))), \.holdDown, of: initial,
+                effect: .reload,
                 "How long what such a node had begun waits then: it may be done. "
                     + "The leader's file counts, as for session_time."),
             Key(
-                "clock_drift", .integer(1...20), \.clockDrift, of: initial,
+                "clock_drift", .integer(1...20), \.clockDrift, of: initial, effect: .reload,
                 "By so many percent may a clock be too fast or too slow. "
                     + "The leader's file counts, as for session_time."),
             Key(

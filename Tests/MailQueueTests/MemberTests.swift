@@ -143,6 +143,28 @@ struct MemberTests {
         #expect(rig.state(tag) == .queued)
     }
 
+    @Test func `what follows on other disks shortens no wait of a process that may live (6)`() {
+        let rig = Rig { $0.copies = 1 }
+        let a = rig.open("a", credit: 0)
+        let b = rig.open("b")
+        let tag = rig.enqueue(b)
+        // Another disk takes the name, is restarted, and is removed; another comes.
+        _ = rig.open("b", incarnation: 2, credit: 0)
+        _ = rig.open("b", incarnation: 2, boot: 2, credit: 0)
+        #expect(self.remove(rig, "b", 2, force: true) == .done)
+        _ = rig.open("b", incarnation: 3, credit: 0)
+        _ = rig.open("b", incarnation: 3, boot: 2, credit: 0)
+        let timing = SessionTiming()
+        rig.wait(timing.leaderTerm + timing.holdDown - .milliseconds(1))
+        rig.apply(Command(.tick))
+        let held = rig.queue.leases(of: b)
+        #expect(held == [id(tag)] && rig.isOpen(a))
+        rig.wait(.milliseconds(1))
+        rig.apply(Command(.tick))
+        let freed = rig.queue.leases(of: b)
+        #expect(freed.isEmpty && rig.state(tag) == .queued)
+    }
+
     @Test func `a change of mind: who is no longer drained does not leave`() {
         let rig = Rig()
         let a = rig.open("a")

@@ -241,8 +241,10 @@ final class SimDisk {
 
     // MARK: The end of a process.
 
-    /// - Parameter keeps: of the records behind what is synced, so many stay.
-    func crash(keeps: Int) {
+    /// - Parameters:
+    ///   - keeps: of the records behind what is synced, so many stay.
+    ///   - isWhole: all that the process has given is there.
+    func crash(keeps: Int, isWhole: Bool) {
         var left = keeps
         var kept: [Segment] = []
         for segment in self.segments {
@@ -255,7 +257,8 @@ final class SimDisk {
             kept.append(short)
         }
         self.segments = kept
-        self.notes.removeAll { $0.position > self.end }
+        let end = self.end
+        self.notes.removeAll { $0.position > end || !isWhole && $0.position == end }
         // What is there is read, written again and synced by the next start.
         self.places = [:]
         self.hardState = .empty

@@ -349,12 +349,14 @@ final class SimNode {
         self.epoch += 1
         let unsynced = self.disk.unsynced
         var keeps = unsynced
+        var isWhole = true
         // What a process has written is the kernel's; part of it may have waited in the process.
-        if unsynced > 0, isPower || self.world.chance(300) {
+        if isPower || self.world.chance(300) {
+            isWhole = false
             keeps = Int(self.world.draw(0, Int64(unsynced)))
             self.world.counters[.torn] += 1
         }
-        self.disk.crash(keeps: keeps)
+        self.disk.crash(keeps: keeps, isWhole: isWhole)
         for waiter in self.waiters { self.cut(waiter.purpose) }
         for placing in self.placings { placing.submission.client?.wasCut(placing.submission) }
         self.courierOut.processEnded()

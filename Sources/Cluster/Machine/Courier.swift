@@ -109,13 +109,11 @@ struct Courier {
 
     /// A fact of a closed session is in the log.
     mutating func resolveFact(_ origin: Origin) {
-        guard
-            let place = self.facts.firstIndex(where: {
-                $0.origin?.session == origin.session && $0.origin?.sequence == origin.sequence
-            })
-        else { return }
-        self.facts.remove(at: place)
-        if place < self.factsSent { self.factsSent -= 1 }
+        let tag = Tag(session: origin.session, sequence: origin.sequence)
+        while let place = self.facts.firstIndex(where: { $0.tag == tag }) {
+            self.facts.remove(at: place)
+            if place < self.factsSent { self.factsSent -= 1 }
+        }
     }
 
     mutating func opened() { self.opening = nil }

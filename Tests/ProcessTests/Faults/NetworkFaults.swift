@@ -90,6 +90,15 @@ extension FaultStory {
         // With nothing to do, heartbeats go over one of them ten times a second, and over the
         // other one word a second.
         try self.clients.hold()
+        // One that was dialed while the network was cut is there until its handshake's time is
+        // over.
+        let areTwo = try eventually(within: Fleet.patience) {
+            try network.connections(dialer: dialer, to: other).count == 2
+        }
+        guard areTwo else {
+            throw Failure(
+                "not two: \(try network.connections(dialer: dialer, to: other))")
+        }
         let seen = try network.connections(dialer: dialer, to: other)
         poll(nil, 0, 2000)
         let counts = try network.connections(dialer: dialer, to: other).compactMap { later in
