@@ -45,7 +45,9 @@ extension SimWorld {
     }
 
     private func keepsMajorities(without node: SimNode) -> Bool {
-        for other in self.nodes where other !== node {
+        // By its own configuration, too: the newest may be known to it alone, since who agreed to it
+        // has left by it.
+        for other in self.nodes {
             let configuration = other.machine.configuration
             // A new disk begins with the founders' configuration, and is none of them.
             guard configuration.contains(other.id) else { continue }
