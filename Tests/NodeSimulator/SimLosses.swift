@@ -46,8 +46,9 @@ extension SimWorld {
 
     private func keepsMajorities(without node: SimNode) -> Bool {
         // By its own configuration, too: the newest may be known to it alone, since who agreed to it
-        // has left by it.
-        for other in self.nodes {
+        // has left by it. That of one that was removed is of old.
+        let isMember = !self.isRemoved(node)
+        for other in self.nodes where other !== node || isMember {
             let configuration = other.machine.configuration
             // A new disk begins with the founders' configuration, and is none of them.
             guard configuration.contains(other.id) else { continue }

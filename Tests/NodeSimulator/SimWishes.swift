@@ -60,7 +60,7 @@ extension SimWorld {
 
     /// A disk that was removed, or was admitted when its name was to be removed and went with it:
     /// the node says so, and asks for an empty one.
-    private func isRemoved(_ node: SimNode) -> Bool {
+    func isRemoved(_ node: SimNode) -> Bool {
         if self.truth.queue.isRetired(node.name, node.id) { return true }
         guard let view = self.view(of: node), view.wish == .removed else { return false }
         return view.disks.contains { $0.incarnation == node.id }
