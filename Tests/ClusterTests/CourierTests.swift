@@ -9,7 +9,9 @@ import Testing
 struct CourierTests {
     private let leader = Courier.Way.leader(MemberID(raw: 2), term: 3)
 
-    private func command(_ number: UInt64, _ action: Command.Action = .closeSession) -> Command {
+    private func command(
+        _ number: UInt64, _ action: Command.Action = .clearSuspension(destination: "x")
+    ) -> Command {
         Command(Origin(session: SessionID(raw: 1), sequence: number), action)
     }
 
@@ -58,6 +60,30 @@ struct CourierTests {
         #expect(self.numbers(&courier) == [2, 4])
         courier.turn(to: .none)
         #expect(courier.next() == nil)
+    }
+
+    @Test func `a session is closed behind the results of all that it has said`() {
+        var courier = Courier()
+        courier.turn(to: self.leader)
+        courier.add(self.command(1), number: 1)
+        courier.add(self.command(2, .closeSession), number: 2)
+        courier.add(self.command(3), number: 3)
+        #expect(self.numbers(&courier) == [1, 3])
+        courier.resolve(1)
+        #expect(courier.next() == nil && courier.waiting == [2, 3])
+        // What was declined goes again before it.
+        courier.sendAgain()
+        #expect(self.numbers(&courier) == [3])
+        courier.add(fact: self.command(9, .cancel(Tag(session: .none, sequence: 9))))
+        courier.resolve(3)
+        #expect(self.numbers(&courier) == [9])
+        courier.resolveFact(Origin(session: SessionID(raw: 1), sequence: 9))
+        #expect(self.numbers(&courier) == [2] && courier.waiting == [2])
+        courier.turn(to: .own(term: 9))
+        #expect(self.numbers(&courier) == [2])
+        courier.resolve(2)
+        courier.sendAgain()
+        #expect(courier.next() == nil && courier.waiting.isEmpty)
     }
 
     @Test

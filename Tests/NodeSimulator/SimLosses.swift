@@ -45,8 +45,8 @@ extension SimWorld {
     }
 
     private func keepsMajorities(without node: SimNode) -> Bool {
-        // By its own configuration, too: the newest may be known to it alone, since who agreed to it
-        // has left by it. That of one that was removed is of old.
+        // By its own configuration, too: the newest may be known to it alone, since who agreed to
+        // it has left by it. That of one that was removed is of old.
         let isMember = !self.isRemoved(node)
         for other in self.nodes where other !== node || isMember {
             let configuration = other.machine.configuration
@@ -90,7 +90,9 @@ extension SimWorld {
         self.endWishes()
         self.run(until: self.now + bound) { !self.isRepaired }
         guard self.violation == nil else { return }
-        self.check(2, self.isRepaired, "copies are not made again: \(self.missingText)")
+        self.check(
+            2, self.isRepaired,
+            "copies are not made again: \(self.missingText); \(self.agreementText)")
     }
 
     private var isRepaired: Bool { self.missing.isEmpty }
@@ -99,6 +101,16 @@ extension SimWorld {
         let wanted = min(self.scenario.copies, self.truth.queue.members.count)
         return self.truth.live.map { self.truth.mail[$0].tag }
             .filter { self.truth.validCopies(of: $0).count < wanted }
+    }
+
+    /// Who could lead, and why nobody does.
+    private var agreementText: String {
+        self.nodes.map { node in
+            let raft = node.machine.replica.raft
+            return "\(node.name)/\(node.id.raw) \(raft.role) term \(raft.term) log "
+                + "\(raft.lastIndex) commit \(raft.commit) voters "
+                + "\(raft.configuration.voters.map(\.raw))"
+        }.joined(separator: ", ")
     }
 
     private var missingText: String {

@@ -34,8 +34,15 @@ struct Courier {
     /// So many of `facts` were handed out on this way.
     private var factsSent = 0
     private var isOpeningSent = false
+    /// The CloseSession: goes when nothing else is without a result.
+    private var closing: (command: Command, number: UInt64)?
+    private var isClosingSent = false
 
     mutating func add(_ command: Command, number: UInt64) {
+        if case .closeSession = command.action {
+            self.closing = (command, number)
+            return
+        }
         self.items.insert(command, at: number)
         if number <= self.handed { self.late.append(number) }
     }
@@ -60,6 +67,7 @@ struct Courier {
         self.late = []
         self.factsSent = 0
         self.isOpeningSent = false
+        self.isClosingSent = false
     }
 
     /// The next command to hand over: facts of old sessions first, then the new session, so that
@@ -79,13 +87,23 @@ struct Courier {
             if let command = self.items[self.handed + 1] { return command }
             self.handed += 1
         }
-        return nil
+        return self.dueClosing
     }
 
     /// Facts are in the log before it is handed over, not only sent: a leader may decline one and
     /// take what comes behind it.
     private var dueOpening: Command? {
         self.facts.isEmpty && !self.isOpeningSent ? self.opening : nil
+    }
+
+    /// Behind the results of all others, not only behind their sending: 1 A leader that is not
+    /// ready declines an outcome. 2 It is ready, takes the CloseSession, and all leases are free at
+    /// once. 3 Another node delivers what that outcome would have ended, and nobody counts it.
+    private var dueClosing: Command? {
+        guard let closing, !self.isClosingSent, self.facts.isEmpty,
+            self.items.numbers.allSatisfy({ self.items[$0] == nil })
+        else { return nil }
+        return closing.command
     }
 
     /// A fact with this number is on its way.
@@ -99,13 +117,18 @@ struct Courier {
             self.isOpeningSent = true
         } else if !self.late.isEmpty {
             self.late.removeFirst()
+        } else if self.dueClosing != nil {
+            self.isClosingSent = true
         } else {
             self.handed += 1
         }
     }
 
     /// The command of the own session with this number has its result.
-    mutating func resolve(_ number: UInt64) { _ = self.items.remove(number) }
+    mutating func resolve(_ number: UInt64) {
+        _ = self.items.remove(number)
+        if self.closing?.number == number { self.closing = nil }
+    }
 
     /// A fact of a closed session is in the log.
     mutating func resolveFact(_ origin: Origin) {
@@ -123,10 +146,16 @@ struct Courier {
         if case .openSession(let open)? = self.opening?.action { open } else { nil }
     }
 
-    func command(_ number: UInt64) -> Command? { self.items[number] }
+    func command(_ number: UInt64) -> Command? {
+        self.closing?.number == number ? self.closing?.command : self.items[number]
+    }
 
     /// The numbers of the own session's commands without a result, ascending.
-    var waiting: [UInt64] { self.items.numbers.filter { self.items[$0] != nil } }
+    var waiting: [UInt64] {
+        let numbers = self.items.numbers.filter { self.items[$0] != nil }
+        guard let closing else { return numbers }
+        return (numbers + [closing.number]).sorted()
+    }
 
     /// The own session is closed: what is a fact stays to be said, the rest has no effect any more.
     mutating func close() {
@@ -134,6 +163,8 @@ struct Courier {
             if let command = self.items[number], command.isFact { self.facts.append(command) }
         }
         self.items.removeAll()
+        self.closing = nil
+        self.isClosingSent = false
         self.handed = 0
         self.late = []
     }
