@@ -57,8 +57,14 @@ extension SimWorld {
                 guard left >= Quorum.majority(of: voters.count) else { return false }
             }
         }
-        // A change under way may need this very disk.
-        return !self.nodes.contains { $0.disk.hasChange(behind: self.truth.applied) }
+        // A change under way may need this very disk: until each member's own disk knows that it is
+        // committed. Who has forgotten that with a loss of power is back in the midst of it.
+        return !self.nodes.contains { other in
+            let known = max(
+                other.disk.durableState.commit, other.disk.checkpoint?.position.index ?? 0)
+            return !self.isRemoved(other)
+                && other.disk.hasChange(behind: min(known, self.truth.applied))
+        }
     }
 
     func keepsCopies(without node: SimNode) -> Bool {
