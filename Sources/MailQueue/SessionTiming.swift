@@ -2,7 +2,7 @@
 //
 // Order     a session has the times that the state's settings said when it was opened, until it is
 //           forgotten: its node and every leader count by the same ones, whatever is set meanwhile.
-// See       Cluster's LeaseClock (the node's half), SessionKeeper (the leader's), ShareTiming.
+// See       Cluster's LeaseClock (the node's half), SessionKeeper (the leader's), ShareDealer.
 
 package import Primitives
 
@@ -24,8 +24,7 @@ package struct SessionTiming: Hashable, Sendable {
         self.driftPermille = driftPermille
     }
 
-    /// The shortest T that may be set, and how often its node is to ask for more at least.
-    package static let termLeast = Duration.seconds(2)
+    /// `renewalMax` of the shortest T that may be set, 2 s.
     package static let renewalLeast = Duration.milliseconds(500)
 
     /// Between two renewals at most: three of them may be lost.

@@ -75,6 +75,14 @@ struct GivenUpTests {
 
     // MARK: On a node alone.
 
+    /// All of the message is there.
+    private func finish(_ body: IncomingBody, _ promise: EventLoopPromise<IntakeVerdict>) {
+        body.finish(
+            envelope: Envelope(sender: "", recipients: [Recipient(address: "b@x.test")]),
+            destinations: ["x.test"], head: { _ in ByteBuffer() }
+        ) { promise.succeed($0) }
+    }
+
     @Test func `what was answered 451 4.4.5 is attempted by nobody, and is gone`() async throws {
         let rig = try Rig()
         var (node, taker) = try await rig.open()
@@ -85,10 +93,7 @@ struct GivenUpTests {
             guard case .success(let body) = intake.begin(on: inner.loop, resume: {}) else {
                 return promise.succeed(.refused(.noLeader))
             }
-            body.finish(
-                envelope: Envelope(sender: "", recipients: [Recipient(address: "b@x.test")]),
-                destinations: ["x.test"], head: { _ in ByteBuffer() }
-            ) { promise.succeed($0) }
+            self.finish(body, promise)
             // The entry is in the log and not applied yet: the time is over before its sync.
             guard let number = inner.waiters.numbers.first,
                 let waiter = inner.waiters[number]
@@ -119,10 +124,7 @@ struct GivenUpTests {
                 guard case .success(let body) = intake.begin(on: loop, resume: {}) else {
                     return promise.succeed(.refused(.noLeader))
                 }
-                body.finish(
-                    envelope: Envelope(sender: "", recipients: [Recipient(address: "b@x.test")]),
-                    destinations: ["x.test"], head: { _ in ByteBuffer() }
-                ) { promise.succeed($0) }
+                self.finish(body, promise)
                 body.refuse()
                 body.abandon()
             }
@@ -151,10 +153,7 @@ struct GivenUpTests {
             guard case .success(let body) = intake.begin(on: inner.loop, resume: {}) else {
                 return promise.succeed(.refused(.noLeader))
             }
-            body.finish(
-                envelope: Envelope(sender: "", recipients: [Recipient(address: "b@x.test")]),
-                destinations: ["x.test"], head: { _ in ByteBuffer() }
-            ) { promise.succeed($0) }
+            self.finish(body, promise)
             body.refuse()
             // The entry is in the log and not applied yet.
             inner.giveUpRefused { ended.succeed(()) }

@@ -16,10 +16,9 @@ package struct LeaseClock: Sendable {
 
     /// Of the own session.
     package private(set) var timing = SessionTiming()
-    private let guardTime: Duration
     private var renewedAt: Instant?
 
-    package init(guardTime: Duration = Self.guardTime) { self.guardTime = guardTime }
+    package init() {}
 
     /// The own session is open; its leases hold when a renewal is answered.
     package mutating func begin(_ timing: SessionTiming) {
@@ -47,6 +46,6 @@ package struct LeaseClock: Sendable {
     /// The final dot may be sent: at least G is left.
     package func mayFinish(at now: Instant) -> Bool {
         guard let end = self.lapsesAt else { return false }
-        return now + self.guardTime <= end
+        return now + Self.guardTime <= end
     }
 }
