@@ -202,7 +202,10 @@ extension MailQueue {
     /// Messages that have a copy at this holder only; at most `limit`.
     package func lastCopies(of holder: Holder, limit: Int) -> [Tag] {
         var found: [Tag] = []
-        for row in self.holderSets.rows where row.messages > 0 && row.holders == [holder] {
+        for row in self.holderSets.rows
+        where row.messages > 0 && row.holders.contains(holder)
+            && self.remaining(row.holders, holder).isEmpty
+        {
             self.walk(row, limit: limit - found.count) { found.append(self.messages[$0].tag) }
         }
         return found

@@ -1,3 +1,4 @@
+import MailQueue
 import NIOCore
 import Networking
 import Primitives
@@ -40,6 +41,29 @@ struct LeavingTests {
         let next = await rig.status(other)
         #expect(next.term > term)
         #expect(next.leader != nil && next.leader != ClusterRig.names[leader])
+        try await rig.end()
+    }
+
+    @Test func `a node that stops closes its session, if it knows how all it has begun has ended`()
+        async throws
+    {
+        let rig = try ClusterRig()
+        try await rig.start()
+        let leader = try await rig.leader()
+        for (place, isKnown) in [((leader + 1) % 3, true), ((leader + 2) % 3, false)] {
+            let name = ClusterRig.names[place]
+            if !isKnown {
+                // A connection was cut behind its final dot.
+                try await rig.on(place) { node in node.abandon(node.machine.session) }
+            }
+            await rig.members[place].running.stop()
+            rig.members[place].isAlive = false
+            try await rig.on(leader) { node in
+                let isClosed = node.machine.queue.session(of: name) == nil
+                #expect(isClosed == isKnown, "\(name)")
+            }
+            if isKnown { try await rig.reopen(place) }
+        }
         try await rig.end()
     }
 

@@ -3,6 +3,7 @@
 import MailQueue
 import Primitives
 import Raft
+import SMTP
 import Spool
 import Testing
 
@@ -255,5 +256,49 @@ struct MemberKeeperTests {
         let told = self.news(&own, group, gone, self.peers(group, of: gone))
         #expect(told.last == .removed)
         #expect(self.news(&own, group, gone, self.peers(group, of: gone)) == [])
+    }
+
+    @Test func `who has the last copy that can be reached does not leave`() throws {
+        let (leader, group) = try self.group()
+        let names = group.members.map { Holder(node: $0.name, incarnation: $0.id) }
+        let (gone, other) = (names[(leader + 1) % 3], names[(leader + 2) % 3])
+        var keeper = MemberKeeper()
+        var settings = group.members[leader].machine.queue.settings
+        settings.copies = 1
+        let peers = self.peers(group, of: leader)
+        #expect(
+            self.keep(&keeper, group, leader, peers, settings: settings) == [.settings(settings)])
+        group.run(.milliseconds(200))
+        let tag = try #require(group.members[leader].drawTag())
+        let message = Enqueue(
+            envelope: Envelope(sender: "a@x.test", recipients: [Recipient(address: "b@y.test")]),
+            destinations: ["y.test"],
+            receipt: BodyReceipt(
+                originalBytes: 10, storedBytes: 10, digest: .zero,
+                holders: [gone, other].sorted()),
+            acceptedAt: WallTime(milliseconds: 0), receivedFrom: "")
+        #expect(group.members[leader].submit(tag, .enqueue(message)))
+        group.run(.seconds(1))
+        #expect(group.members[leader].machine.queue.counts.messages == 1)
+        func cost(_ change: (inout MemberPeer) -> Void = { _ in }) -> [Int] {
+            let peers = self.peers(group, of: leader, change)
+            let cost = group.members[leader].machine.costOfLeaving(gone, peers)
+            return [cost.lost, cost.below]
+        }
+        #expect(cost() == [0, 0])
+        let isSilent = cost { if $0.name == other.node { $0.heardAt = group.now - .seconds(3) } }
+        #expect(isSilent == [0, 1], "nobody knows whether it is there")
+        // The other's disk is another one by now: what the old one had is gone.
+        var guest = self.peer(other.node, Incarnation(raw: 77), group.now)
+        guest.host = "w.test"
+        guest.port = 2600
+        let admission = Admission(
+            node: other.node, incarnation: guest.incarnation, host: "w.test", port: 2600)
+        var second = MemberKeeper()
+        let lines = peers.lines.filter { $0.name != other.node } + [guest]
+        let met = MemberPeers(own: names[leader], lines, now: group.now)
+        #expect(self.keep(&second, group, leader, met).contains(.admit(admission)))
+        group.run(.milliseconds(500))
+        #expect(cost() == [1, 1])
     }
 }

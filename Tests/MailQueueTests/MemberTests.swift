@@ -81,7 +81,9 @@ struct MemberTests {
         let leases = rig.queue.leases(of: b)
         #expect(leases.isEmpty)
         let holder = Holder(node: "b", incarnation: Incarnation(raw: 1))
-        let shortages = (0...1).map { rig.queue.shortage(without: holder, copies: $0) }
+        let shortages = (0...1).map { copies in
+            rig.queue.shortage(without: holder) { $0.count < copies }
+        }
         #expect(shortages == [0, 1])
         #expect(self.remove(rig, "b") == .refused(.lastCopies))
         #expect(self.view(rig, "b")?.wish == .leaving)

@@ -102,7 +102,7 @@ extension NodeMachine {
 
     /// The voter that should lead instead of this leader: of those that are not drained the most
     /// caught up; nil: there is none.
-    func heir(_ peers: MemberPeers) -> MemberID? {
+    package func heir(_ peers: MemberPeers) -> MemberID? {
         var best: (member: MemberID, match: UInt64)?
         for voter in self.configuration.voters where voter != self.id {
             guard let name = peers.peer(of: voter)?.name, peers.answers(name, voter),
@@ -209,8 +209,8 @@ extension NodeMachine {
         self.replica.transferLeadership(to: member)
     }
 
-    /// Messages that would have too few copies if `holder` went now: none outside of it, or fewer
-    /// than the members that can have copies in its place.
+    /// Messages that would have too few copies if `holder` went now: none outside of it; or fewer
+    /// than the members that can have copies in its place, or none that can be reached now.
     package func costOfLeaving(
         _ holder: Holder, _ peers: MemberPeers
     ) -> (lost: Int, below: Int) {
@@ -219,9 +219,10 @@ extension NodeMachine {
             $0 != holder && !leaving.contains($0) && peers.answers($0.node, $0.incarnation)
         }
         let copies = min(Int(self.queue.settings.copies), others)
-        return (
-            self.queue.shortage(without: holder, copies: 1),
-            self.queue.shortage(without: holder, copies: copies)
-        )
+        let below = self.queue.shortage(without: holder) { left in
+            let isReached = left.contains { peers.answers($0.node, $0.incarnation) }
+            return left.count < copies || others > 0 && !isReached
+        }
+        return (self.queue.shortage(without: holder) { $0.isEmpty }, below)
     }
 }

@@ -112,6 +112,9 @@ package struct ShareKeeper: Sendable {
     /// The own session is to be kept.
     package func mayRenew(_ own: SessionID) -> Bool { own != self.abandoned }
 
+    /// It may be closed at a stop, which says that all it has begun is settled, and counts nothing.
+    package func mayClose(_ own: SessionID) -> Bool { own != self.abandoned }
+
     /// With each tick.
     ///
     /// - Parameter lapsesAt: of the leases; nil: they have no time at all.
