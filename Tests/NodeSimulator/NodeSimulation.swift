@@ -103,6 +103,7 @@ package enum NodeCount: Int, CaseIterable, Sendable {
     case lowDisks, serverChanges, torn, lateOfClosed, toldOfEnded, noted
     case shareTables, lapses, shareless
     case abandoned
+    case stops, cutAtStop, closed
 
     package var name: String { "\(self)" }
 }

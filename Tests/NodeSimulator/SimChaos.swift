@@ -7,14 +7,14 @@ import Raft
 
 enum SimFault: Int, CaseIterable {
     case crash, powerLoss, blackout, pause, longPause, isolate, split, oneWay, breakLinks, stall
-    case diskError, lowDisk, rot, wipe
+    case diskError, lowDisk, rot, wipe, stop
 
     /// How much rarer than the others.
     var rarity: Int64 {
         switch self {
         case .blackout: 4
         case .powerLoss, .diskError, .lowDisk, .longPause, .rot, .wipe: 2
-        case .crash, .pause, .isolate, .split, .oneWay, .breakLinks, .stall: 1
+        case .crash, .pause, .isolate, .split, .oneWay, .breakLinks, .stall, .stop: 1
         }
     }
 }
@@ -97,6 +97,7 @@ extension SimWorld {
             self.end(node, isPower: true, .crashes)
         case .rot: self.rot(node)
         case .wipe: self.wipe(node)
+        case .stop: self.stop(node)
         case .lowDisk:
             guard node.isRunning else { return }
             self.counters[.lowDisks] += 1
@@ -141,6 +142,22 @@ extension SimWorld {
         self.note("\(node.name) \(isPower ? "loses its power" : "is killed")")
         node.end(isPower: isPower)
         self.after(self.magnitude(60 * Self.millisecond, 8 * Self.second)) { node.start() }
+    }
+
+    /// Now and then others at nearly the same time: one's last words meet another's handover.
+    private func stop(_ node: SimNode) {
+        self.restart(node)
+        guard self.chance(500) else { return }
+        for other in self.nodes where other !== node {
+            self.after(self.draw(0, Self.second)) { self.restart(other) }
+        }
+    }
+
+    private func restart(_ node: SimNode) {
+        node.stop {
+            let wait = self.magnitude(60 * Self.millisecond, 8 * Self.second)
+            self.after(wait) { node.start() }
+        }
     }
 
     func stall(_ place: Int) -> Bool { self.stallUntil[place] > self.now }

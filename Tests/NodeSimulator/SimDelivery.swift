@@ -26,6 +26,10 @@ final class SimAttempt {
     var isOver = false
     /// The final dot is written.
     var isBehindDot = false
+    /// The content was read: the transaction has begun.
+    var hasContent = false
+    /// The server has taken it, and said or will say so.
+    var hasArrived = false
 
     init(_ work: DeliveryWork, _ session: SessionID) {
         self.work = work
@@ -40,11 +44,13 @@ final class SimDelivery {
     var ledger = ShareLedger()
     /// Destinations of waiting work without a connection and without a share, and since when.
     private var shareless: [(destination: String, since: Instant)] = []
+    private var isStopping = false
 
     private var world: SimWorld { self.node.world }
 
     func reset() {
         self.ledger = ShareLedger()
+        self.isStopping = false
         self.shareless = []
         self.waiting = []
         self.running = []
@@ -66,6 +72,7 @@ final class SimDelivery {
             case .report(let work, let session): self.compose(work, session)
             }
         }
+        if self.isStopping { self.giveBackWaiting() }
         self.pump()
     }
 
@@ -73,7 +80,7 @@ final class SimDelivery {
     private var mayBegin: Bool { self.node.leaseClock.mayBegin(at: self.node.clock) }
 
     func pump() {
-        guard self.mayBegin else { return }
+        guard self.mayBegin, !self.isStopping else { return }
         let session = self.node.machine.session
         self.waiting.removeAll { $0.session != session }
         var at = 0
@@ -109,12 +116,14 @@ final class SimDelivery {
         }
     }
 
-    private func giveBackWaiting(of destination: String) {
+    /// - Parameter destination: nil: all.
+    private func giveBackWaiting(of destination: String? = nil) {
         let session = self.node.machine.session
-        let own = self.waiting.filter {
-            $0.work.destination == destination && $0.session == session
-        }.map(\.work.id)
-        self.waiting.removeAll { $0.work.destination == destination }
+        func isMeant(_ work: DeliveryWork) -> Bool {
+            destination.map { $0 == work.destination } ?? true
+        }
+        let own = self.waiting.filter { isMeant($0.work) && $0.session == session }.map(\.work.id)
+        self.waiting.removeAll { isMeant($0.work) }
         if !own.isEmpty { self.node.propose(.release(deliveries: own, reports: []), .nothing) }
     }
 
@@ -132,6 +141,30 @@ final class SimDelivery {
                 attempt.cutAt = self.world.now
             }
         }
+    }
+
+    /// What has not begun goes back; the rest may end within `nanos`, then it is cut.
+    func stop(within nanos: Int64, _ ended: @escaping () -> Void) {
+        self.isStopping = true
+        self.giveBackWaiting()
+        for attempt in self.running where !attempt.hasContent { self.release(attempt) }
+        self.endIfDone(by: self.world.now + nanos, ended)
+    }
+
+    private func endIfDone(by deadline: Int64, _ ended: @escaping () -> Void) {
+        if self.world.now >= deadline {
+            for attempt in self.running { self.cut(attempt) }
+        }
+        guard !self.running.isEmpty else { return ended() }
+        self.later(5, 20) { self.endIfDone(by: deadline, ended) }
+    }
+
+    /// Behind the final dot nobody knows.
+    private func cut(_ attempt: SimAttempt) {
+        guard attempt.isBehindDot else { return self.release(attempt) }
+        if attempt.hasArrived { self.world.truth.isUnsaid(attempt.work.id.message, attempt.taken) }
+        self.unknown(attempt)
+        attempt.cutAt = self.world.now
     }
 
     private func later(_ least: Int64, _ most: Int64, _ body: @escaping () -> Void) {
@@ -172,6 +205,7 @@ final class SimDelivery {
                 }
                 return self.settle(attempt)
             }
+            attempt.hasContent = true
             self.world.truth.read(tag, body)
             self.later(1, 40) { self.recipients(attempt) }
         }
@@ -239,8 +273,9 @@ final class SimDelivery {
         let world = self.world
         let answer = world.servers.verdict(attempt.work.destination)
         if answer.isStored {
-            world.truth.arrived(
-                attempt.work.id.message, attempt.taken, isSaid: answer.reply != nil, node)
+            let isSaid = answer.reply != nil && !attempt.isOver
+            attempt.hasArrived = isSaid
+            world.truth.arrived(attempt.work.id.message, attempt.taken, isSaid: isSaid, node)
         }
         guard attempt.cutAt == nil else { return }
         world.after(answer.wait, on: node) {

@@ -12,9 +12,7 @@ import Spool
 extension SimWorld {
     /// One copy on this disk can be read no more.
     func rot(_ node: SimNode) {
-        let leaving =
-            self.truth.queue.leavingHolders
-            + self.nodes.filter { self.askedToLeave.contains($0.name) }.map(\.holder)
+        let leaving = self.leaving
         let able = self.truth.live.map { self.truth.mail[$0].tag }.filter { tag in
             let valid = self.truth.validCopies(of: tag)
             return valid.contains { $0 === node }
@@ -67,12 +65,15 @@ extension SimWorld {
         }
     }
 
+    /// Their copies may go with them, also when the word has not come into the log yet.
+    private var leaving: [Holder] { self.truth.queue.leavingHolders + self.askedToLeave }
+
     func keepsCopies(without node: SimNode) -> Bool {
         // Of an Enqueue that is under way one holder at least is left, or it is refused.
         let members = self.truth.queue.members
         let gone = members.count { $0 == node.holder || self.node(of: $0.incarnation) == nil }
         guard gone < self.scenario.copies else { return false }
-        let leaving = self.truth.queue.leavingHolders
+        let leaving = self.leaving
         return self.truth.live.allSatisfy { place in
             self.truth.validCopies(of: self.truth.mail[place].tag).contains {
                 $0 !== node && !leaving.contains($0.holder)

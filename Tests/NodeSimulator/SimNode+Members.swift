@@ -38,7 +38,8 @@ extension SimNode {
         let peers = self.memberPeers
         for news in self.care.news(self.machine, peers) { self.take(news) }
         let condition = MemberKeeper.Condition(
-            isStopping: false, isLowOnDisk: self.isLowOnDisk, syncsSince: self.stores.first?.since)
+            isStopping: self.phase == .stopping, isLowOnDisk: self.isLowOnDisk,
+            syncsSince: self.stores.first?.since)
         let (founders, clocks) = (self.founders, self.clocks)
         // A new leader's first duty gives the state its settings: they are the same everywhere.
         let steps = self.care.keep(

@@ -183,7 +183,7 @@ extension SimNode {
 
     /// A complete message of a client, or a report.
     func enqueue(_ submission: SimSubmission, report: ReportID? = nil) {
-        guard self.phase == .ready else {
+        guard self.phase == .ready || self.phase == .stopping else {
             if report == nil { self.decide(submission, nil) }
             return
         }
@@ -323,7 +323,8 @@ extension SimNode {
     }
 
     private func hold(_ tag: Tag, _ body: SimBody, _ peer: Int) {
-        guard !self.isLowOnDisk, self.standing(of: tag, peer) != .foreign else {
+        guard !self.isLowOnDisk, self.phase != .stopping, self.standing(of: tag, peer) != .foreign
+        else {
             self.send(.bodyRefused(tag), .bulk, to: peer)
             return
         }

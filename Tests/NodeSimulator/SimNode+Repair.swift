@@ -59,7 +59,8 @@ extension SimNode {
 
     func sendStandings() {
         let load = SimLoad.standing(
-            refusesBodies: self.isLowOnDisk, isDraining: self.drainingSince != nil)
+            refusesBodies: self.isLowOnDisk, isDraining: self.isLeaving || self.drainingSince != nil
+        )
         for peer in self.known.indices where self.hasControl[peer] {
             self.send(load, .control, to: peer)
         }

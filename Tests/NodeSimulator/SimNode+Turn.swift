@@ -45,6 +45,10 @@ extension SimNode {
 
     /// Writes the reply; nil: 451.
     func decide(_ submission: SimSubmission, _ tag: Tag?) {
+        guard !submission.isRefused else {
+            if let tag { self.takeBack(tag) }
+            return
+        }
         if let tag { self.world.truth.accepted(tag, submission, by: self) }
         submission.client?.answered(submission, tag != nil)
     }
@@ -330,7 +334,9 @@ extension SimNode {
     }
 
     func renew() {
-        guard self.machine.session != .none, self.phase == .ready, self.mayRenew else { return }
+        guard self.machine.session != .none, self.phase == .ready || self.phase == .stopping,
+            self.mayRenew
+        else { return }
         self.machine.renew(now: self.clock)
         self.isTurnPlanned = true
     }
@@ -360,15 +366,23 @@ extension SimNode {
             guard case .submission(let submission, let tag) = self.waiters[i].purpose else {
                 continue
             }
-            self.waiters[i].purpose = .givenUp(tag)
-            self.world.truth.givenUp.append((tag, self.place))
-            self.cancel(tag)
+            self.giveUp(i, tag)
             self.decide(submission, nil)
         }
     }
 
-    private func cancel(_ tag: Tag) {
-        guard let own = self.machine.drawTag() else { return }
+    func giveUp(_ waiter: Int, _ tag: Tag) {
+        self.waiters[waiter].purpose = .givenUp(tag)
+        self.world.truth.givenUp.append((tag, self.place))
+        self.cancel(tag)
+    }
+
+    func cancel(_ tag: Tag) {
+        guard tag.session == self.machine.session, let own = self.machine.drawTag() else {
+            self.machine.submitFact(.cancel(tag))
+            self.isTurnPlanned = true
+            return
+        }
         self.world.counters[.cancels] += 1
         self.withheld.append((tag, []))
         self.note(own, .cancel(tag))

@@ -30,7 +30,8 @@ extension SimNode {
 
     /// New mail is not taken now.
     var hasObstacle: Bool {
-        guard self.phase == .ready, !self.isSessionRefused, !self.isLowOnDisk else { return true }
+        guard self.phase == .ready, !self.isDoorClosed, !self.isSessionRefused, !self.isLowOnDisk
+        else { return true }
         let since = [self.leaderlessSince, self.sessionlessSince].compactMap { $0 }.min()
         guard let since else { return false }
         return self.clock - since >= Self.patience

@@ -13,7 +13,7 @@ import Raft
 import Spool
 
 final class SimNode {
-    enum Phase: Equatable { case starting, opening, ready }
+    enum Phase: Equatable { case starting, opening, ready, stopping }
 
     /// Who is to be told a result.
     enum Purpose {
@@ -94,6 +94,10 @@ final class SimNode {
     var machine: NodeMachine
     var phase = Phase.starting
     var boot: BootNumber = 0
+    /// It is asked to end: peers know; then new clients are turned away.
+    var isLeaving = false
+    var isDoorClosed = false
+    var whenEnded: (() -> Void)?
     var isReopening = false
     var isSessionRefused = false
     var sessionlessSince: Instant?
@@ -246,6 +250,9 @@ final class SimNode {
 
     private func reset() {
         self.phase = .starting
+        self.isLeaving = false
+        self.isDoorClosed = false
+        self.whenEnded = nil
         self.isReopening = false
         self.isSessionRefused = false
         self.sessionlessSince = nil
@@ -356,16 +363,37 @@ final class SimNode {
             keeps = Int(self.world.draw(0, Int64(unsynced)))
             self.world.counters[.torn] += 1
         }
+        self.endProcess(keeps: keeps, isWhole: isWhole)
+    }
+
+    /// The process ends by itself: all that it has written is the kernel's.
+    func endAsAsked() {
+        self.isRunning = false
+        self.held = []
+        self.epoch += 1
+        self.endProcess(keeps: self.disk.unsynced, isWhole: true)
+    }
+
+    private func endProcess(keeps: Int, isWhole: Bool) {
         self.disk.crash(keeps: keeps, isWhole: isWhole)
         for waiter in self.waiters { self.cut(waiter.purpose) }
-        for placing in self.placings { placing.submission.client?.wasCut(placing.submission) }
+        for placing in self.placings { self.cut(placing.submission) }
         self.courierOut.processEnded()
         self.world.network.ended(self.place)
         self.world.truth.crashed(self)
     }
 
     private func cut(_ purpose: Purpose) {
-        if case .submission(let submission, _) = purpose { submission.client?.wasCut(submission) }
+        if case .submission(let submission, _) = purpose { self.cut(submission) }
+    }
+
+    private func cut(_ submission: SimSubmission) {
+        if submission.isRefused {
+            // Told 421, and nobody lives who could take it back.
+            self.world.truth.excused.insert(submission.content)
+        } else {
+            submission.client?.wasCut(submission)
+        }
     }
 
     /// Of 0.95 and 1.05 of T + H, with clocks that differ by 8 %, and of a tick, is left for a

@@ -118,6 +118,8 @@ final class SimSubmission {
     let body: SimBody
     weak var client: SimClient?
     var attempt = 0
+    /// Its client was told 421 before there was a verdict.
+    var isRefused = false
 
     init(content: UInt64, envelope: Envelope, bytes: UInt64, client: SimClient?) {
         self.content = content

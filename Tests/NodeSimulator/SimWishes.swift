@@ -53,7 +53,7 @@ extension SimWorld {
             !views.contains(where: { $0.wish.isLeaving || $0.wish == .removed }),
             asker.allows(removalOf: target.id), self.keepsCopies(without: target)
         else { return }
-        self.askedToLeave.append(target.name)
+        self.askedToLeave.append(target.holder)
         self.note("\(target.name) is to leave")
         asker.propose(.wish(node: target.name, .leaving), .nothing)
     }

@@ -7,6 +7,7 @@ import Cluster
 import MailQueue
 import Primitives
 import Raft
+import Spool
 
 typealias Tag = Primitives.Tag
 
@@ -74,8 +75,8 @@ final class SimWorld {
     var trace: SimTrace?
     var counters = NodeCounters()
     var traffic = NodeTraffic()
-    /// Nodes that were ever asked to leave: their copies may go with them.
-    var askedToLeave: [NodeName] = []
+    /// Disks whose nodes were ever asked to leave: their copies may go with them.
+    var askedToLeave: [Holder] = []
     private(set) var violation: NodeViolation?
     /// No faults any more.
     var isHealing = false

@@ -39,6 +39,11 @@ extension Truth {
         }
         // Who is removed need not know: its leases wait for that (`MailQueue.freeBehind`).
         if self.queue.isRetired(node.name, node.id) { return }
+        // Who has asked for that sends nothing any more, whenever it hears of it.
+        if node.phase == .stopping {
+            let count = node.courierOut.running.count
+            return self.world.check(6, count == 0, "\(node.name) stops and attempts \(count)")
+        }
         self.world.check(
             6, self.queue.isOpen(session),
             "\(node.name)'s leases hold, and its session \(session.raw) is closed")
@@ -61,6 +66,14 @@ extension Truth {
         for index in recipients where Int(index) < self.mail[place].recipients.count {
             self.mail[place].recipients[Int(index)].arrivals += 1
             if !isSaid { self.mail[place].recipients[Int(index)].unsaid += 1 }
+        }
+    }
+
+    /// The server's word for what has arrived is not waited for.
+    func isUnsaid(_ tag: Tag, _ recipients: [UInt16]) {
+        guard let place = self.places[tag] else { return }
+        for index in recipients where Int(index) < self.mail[place].recipients.count {
+            self.mail[place].recipients[Int(index)].unsaid += 1
         }
     }
 

@@ -312,7 +312,8 @@ enum NodeBugs {
         Bug(
             "cancel-with-the-result", "the Cancel waits for the Enqueue's result",
             Edit(
-                world + "SimNode+Turn.swift", "            self.cancel(tag)\n", ""),
+                world + "SimNode+Turn.swift", "self.place))\n        self.cancel(tag)\n",
+                "self.place))\n"),
             Edit(
                 world + "SimNode+Turn.swift", "case .givenUp: break\n",
                 "case .givenUp(let tag): if case .enqueued = result { self.cancel(tag) }\n")),
@@ -324,6 +325,16 @@ enum NodeBugs {
             Edit(
                 queue + "Cancels.swift", "case .known, .acknowledged, .outside: break",
                 "case .fresh, .known, .acknowledged, .outside: break")),
+        Bug(
+            "closed-in-front", "the CloseSession goes behind the sending of outcomes, not results",
+            Edit(
+                machine + "Courier.swift",
+                "self.items.numbers.allSatisfy({ self.items[$0] == nil })\n        else { return nil }",
+                "self.closing != nil\n        else { return nil }")),
+        Bug(
+            "told-421-and-kept", "who was told 421 at a stop is not cancelled",
+            Edit(
+                world + "SimNode+Stopping.swift", "            self.giveUpRefused()\n", "")),
     ]
 
     // MARK: Members.
