@@ -62,7 +62,7 @@ extension ClusterProgress {
 
     /// What is still to happen, for an answer that came too late.
     var rest: String {
-        "sessions \(self.sessionsIn), leases \(self.leases), messages to copy \(self.below) "
-            + "(\(self.lost) have no other copy)"
+        "sessions \(self.sessionsIn), leases \(self.leases), messages with too few copies "
+            + "elsewhere \(self.below) (\(self.lost) have no other copy)"
     }
 }

@@ -63,7 +63,7 @@ package enum MetricCatalogue {
             "Recipients that may have got a message twice, in the whole cluster: every node counts "
                 + "what it applies, from its start on. Take the maximum over the nodes, no sum.",
             labels: "cause: takeover, reply",
-            alert: "any increase without the death of a node"),
+            alert: "any increase without a death, or a stop behind a slow host"),
         entry(
             "reply_seconds", .histogram, "From the last byte of a message to its reply.",
             alert: "p99 > 1 s for 10 min"),

@@ -224,15 +224,37 @@ extension Node {
             guard let ended = placing.ended,
                 now - ended.since >= self.commitTimeout || self.machine.holdsOthersBack(ended.tag)
             else { continue }
-            self.change(key) { $0.giveUp() }
-            self.forget(key)
-            self.machine.giveUp(ended.tag)
-            if ended.report == nil { self.refuseVerdict(ended.submission, .noLeader) }
-            // Tells that the tag is void: copies of the body may be on other disks. Nobody waits
-            // for a report's verdict, but this session holds the lease of the debt.
-            let reports = ended.report.map { [$0] } ?? []
-            self.propose(.release(deliveries: [], reports: reports), .nothing)
+            self.giveUp(key, ended)
         }
+    }
+
+    private func giveUp(_ key: PlacingKey, _ ended: Placing.Ended) {
+        self.change(key) { $0.giveUp() }
+        self.forget(key)
+        self.machine.giveUp(ended.tag)
+        if ended.report == nil { self.refuseVerdict(ended.submission, .noLeader) }
+        // Tells that the tag is void: copies of the body may be on other disks. Nobody waits for a
+        // report's verdict, but this session holds the lease of the debt.
+        let reports = ended.report.map { [$0] } ?? []
+        self.propose(.release(deliveries: [], reports: reports), .nothing)
+    }
+
+    /// Messages of clients that are whole and look for R disks.
+    var placedOfClients: [(tag: Tag, submission: Submission)] {
+        self.placings.values.compactMap { placing in
+            placing.ended.flatMap { $0.report == nil ? ($0.tag, $0.submission) : nil }
+        }
+    }
+
+    /// Its client was told no.
+    ///
+    /// - Returns: false: it is not on its way to disks now.
+    func giveUpPlacing(_ tag: Tag) -> Bool {
+        guard let key = self.placingKeys[tag], let ended = self.placings[key]?.ended else {
+            return false
+        }
+        self.giveUp(key, ended)
+        return true
     }
 
     /// The session is closed: none of its tags can make a body live any more. What still comes of

@@ -243,10 +243,11 @@ extension Node {
             lostMessages: [], canLose: self.canLose)
         if change.verb == .remove, let incarnation = view?.incarnation {
             let holder = Holder(node: name, incarnation: incarnation)
-            (progress.lost, progress.below) = self.machine.costOfLeaving(
-                holder, self.memberPeers)
+            let peers = self.memberPeers
+            (progress.lost, progress.below) = self.machine.costOfLeaving(holder, peers)
             progress.lostMessages = self.machine.queue.lastCopies(
-                of: holder, limit: ClusterProgress.lostMax)
+                of: holder, limit: ClusterProgress.lostMax
+            ) { self.machine.isThere($0, peers) }
         }
         progress.isDone = self.isDone(change.verb, name, view, disk, progress)
         return progress

@@ -70,8 +70,7 @@ extension Node {
         }
     }
 
-    /// The session is closed in the log, if there is a leader who takes that, and if all that it
-    /// has begun is settled; then the links.
+    /// The session is closed in the log, if there is a leader who takes that; then the links.
     func endAmongOthers(_ ended: @escaping () -> Void) {
         let bound = NIOLoopBound(ended, eventLoop: self.loop)
         let close: () -> Void = {
@@ -79,11 +78,8 @@ extension Node {
             mesh.stop().assumeIsolated().whenComplete { _ in bound.value() }
         }
         let closing = NIOLoopBound(close, eventLoop: self.loop)
-        let session = self.machine.session
-        guard session != .none, self.machine.hasLeader, self.sharing.mayClose(session) else {
-            return close()
-        }
-        self.propose(.closeSession, .answer { _ in closing.value() })
+        guard self.machine.hasLeader else { return close() }
+        self.closeSession { closing.value() }
         // Without an answer the others let the session expire.
         self.loop.scheduleTask(in: .seconds(2)) { closing.value() }
     }

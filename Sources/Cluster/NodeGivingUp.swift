@@ -42,7 +42,11 @@ extension Node {
     func cancel(_ tag: Tag) {
         guard tag.session == self.machine.session, let own = self.machine.drawTag() else {
             // The session is over: a fact.
-            self.machine.submitFact(.cancel(tag))
+            let own = self.machine.submitFact(.cancel(tag))
+            if self.mesh != nil {
+                self.note(own, .cancel(tag))
+                self.flushSoon()
+            }
             return self.planTurn()
         }
         self.withheld[tag] = []
@@ -57,19 +61,23 @@ extension Node {
     /// Before the session is closed: sessions that were cut have told their clients no. Those whose
     /// clients went by themselves stay accepted.
     func giveUpRefused(_ then: @escaping () -> Void) {
-        var asked: [EventLoopFuture<UInt64?>] = []
-        for number in self.waiters.numbers {
-            guard case .submission(let submission, _, _)? = self.waiters[number]?.purpose,
-                let bound = submission.body, let loop = submission.loop
-            else { continue }
-            asked.append(loop.submit { bound.value.isRefused ? number : nil })
+        var waiting: [(tag: Tag, submission: Submission)] = self.waiters.numbers.compactMap {
+            guard case .submission(let submission, _, let tag)? = self.waiters[$0]?.purpose else {
+                return nil
+            }
+            return (tag, submission)
+        }
+        waiting += self.placedOfClients
+        let asked = waiting.compactMap { tag, submission -> EventLoopFuture<Tag?>? in
+            guard let bound = submission.body, let loop = submission.loop else { return nil }
+            return loop.submit { bound.value.isRefused ? tag : nil }
         }
         guard !asked.isEmpty else { return then() }
         EventLoopFuture.whenAllComplete(asked, on: self.loop).assumeIsolated().whenSuccess {
-            for case .success(let number?) in $0 {
-                guard let submission = self.giveUp(number), let bound = submission.body else {
-                    continue
-                }
+            for case .success(let tag?) in $0 where !self.giveUpPlacing(tag) {
+                // It may have found its disks meanwhile.
+                guard let submission = self.giveUp(tag.sequence), let bound = submission.body
+                else { continue }
                 submission.loop?.execute { bound.value.decide(.refused(.timedOut)) }
             }
             then()

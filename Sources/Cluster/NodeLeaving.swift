@@ -8,6 +8,7 @@
 //           time.
 // See       House.stop, NodeMembers (who leads instead), Docs/LoadBalancers.md.
 
+import MailQueue
 import NIOCore
 import Networking
 package import Primitives
@@ -96,8 +97,31 @@ extension Node {
         self.waitForHeir(until: end, then)
     }
 
+    /// What is still to be said needs somebody to hear it.
+    private var isBetweenLeaders: Bool {
+        guard let since = self.leaderlessSince, self.machine.session != .none else { return false }
+        return SystemClock.bootTime() - since < Self.handoverMax
+    }
+
+    /// The session is closed behind the results of all else. One that has let a delivery go is
+    /// not: its end is to count it.
+    func closeSession(_ closed: @escaping () -> Void) {
+        let session = self.machine.session
+        guard session != .none, self.sharing.mayClose(session) else {
+            return self.waitForResults(closed)
+        }
+        self.propose(.closeSession, .answer { _ in closed() })
+    }
+
+    private func waitForResults(_ then: @escaping () -> Void) {
+        guard self.machine.awaitsResults, self.phase != .stopped else { return then() }
+        let look = TimeAmount.nanoseconds(Self.handoverLook.inNanoseconds)
+        self.loop.assumeIsolated().scheduleTask(in: look) { self.waitForResults(then) }
+    }
+
     private func waitForHeir(until end: Instant, _ then: @escaping () -> Void) {
-        guard self.canHandOver, self.heir != nil, SystemClock.bootTime() < end else {
+        let mayHandOver = self.canHandOver && self.heir != nil
+        guard mayHandOver || self.isBetweenLeaders, SystemClock.bootTime() < end else {
             return then()
         }
         let look = TimeAmount.nanoseconds(Self.handoverLook.inNanoseconds)

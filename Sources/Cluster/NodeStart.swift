@@ -7,7 +7,8 @@
 //           possible duplicates when they are granted again; after damage, which may have cost
 //           notes of attempts, they wait for the hold-down first. 5 Ready.
 // Stop      new mail is refused, deliveries end, the session is closed (its leases need no
-//           hold-down), a checkpoint is made, the journal is closed.
+//           hold-down) unless one has no known end, a checkpoint is made, the journal is closed
+//           (Docs/Decisions/0025).
 
 package import Logging
 import MailQueue
@@ -452,21 +453,20 @@ extension Node {
         self.phase = .stopping
         self.updateObstacle()
         self.giveUpSessionless(nil)
-        for timer in self.timers { timer.cancel() }
         self.wake?.cancel()
         guard self.mesh == nil else {
             return self.handOverFirst {
                 self.giveUpRefused { self.endAmongOthers { self.close(ended) } }
             }
         }
-        self.giveUpRefused {
-            self.propose(.closeSession, .answer { _ in self.close(ended) })
-        }
+        self.giveUpRefused { self.closeSession { self.close(ended) } }
     }
 
     private func close(_ ended: @escaping @Sendable () -> Void) {
         guard self.phase != .stopped else { return }
         self.phase = .stopped
+        // Until now what was declined had to be sent again.
+        for timer in self.timers { timer.cancel() }
         self.shared.lapsesAt.store(0, ordering: .relaxed)
         self.lastCheckpoint(ended)
     }

@@ -81,7 +81,7 @@ struct ChangeRun {
             "leases \(Human.count(count("leases")))",
         ]
         if count("below") > 0 {
-            parts.append("to be copied \(Human.count(count("below")))")
+            parts.append("with too few copies elsewhere \(Human.count(count("below")))")
         }
         if count("lost") > 0 {
             parts.append("without another copy \(Human.count(count("lost")))")

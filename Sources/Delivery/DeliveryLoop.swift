@@ -257,7 +257,9 @@ final class DeliveryLoop: @unchecked Sendable {
 
     private func cutAll() {
         for key in self.destinations.keys.sorted() {
-            for connection in self.destinations[key]?.connections ?? [] { connection.cut() }
+            for connection in self.destinations[key]?.connections ?? [] {
+                connection.cut(isAbandoned: true)
+            }
         }
     }
 

@@ -167,21 +167,17 @@ extension MailQueue {
 
     /// Messages with a copy on this holder for which those elsewhere do not suffice.
     ///
-    /// - Parameter isShort: told the other holders, but for disks whose names have newer ones:
-    ///   those were wiped or replaced, though they are members until the configuration follows.
+    /// - Parameter isShort: told the other holders.
     package func shortage(without holder: Holder, isShort: (_ others: [Holder]) -> Bool) -> Int {
         var messages = 0
         for placement in self.placements where placement.holders.contains(holder) {
-            if isShort(self.remaining(placement.holders, holder)) { messages += placement.messages }
+            if isShort(placement.holders.filter { $0 != holder }) { messages += placement.messages }
         }
         return messages
     }
 
-    func remaining(_ holders: [Holder], _ holder: Holder) -> [Holder] {
-        holders.filter { $0 != holder && !self.isSuperseded($0) }
-    }
-
-    private func isSuperseded(_ holder: Holder) -> Bool {
+    /// Its name has a newer disk; it is a member until the configuration follows.
+    package func isSuperseded(_ holder: Holder) -> Bool {
         let row = self.nodes.first { $0.name == holder.node }
         guard let newest = row?.disks.last?.incarnation else { return false }
         return newest != holder.incarnation

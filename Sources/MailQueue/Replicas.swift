@@ -200,11 +200,15 @@ extension MailQueue {
     }
 
     /// Messages that have a copy at this holder only; at most `limit`.
-    package func lastCopies(of holder: Holder, limit: Int) -> [Tag] {
+    ///
+    /// - Parameter isThere: false: the disk of another holder does not exist any more.
+    package func lastCopies(
+        of holder: Holder, limit: Int, isThere: (Holder) -> Bool = { _ in true }
+    ) -> [Tag] {
         var found: [Tag] = []
         for row in self.holderSets.rows
         where row.messages > 0 && row.holders.contains(holder)
-            && self.remaining(row.holders, holder).isEmpty
+            && !row.holders.contains { $0 != holder && isThere($0) }
         {
             self.walk(row, limit: limit - found.count) { found.append(self.messages[$0].tag) }
         }

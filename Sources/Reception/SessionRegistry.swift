@@ -13,6 +13,8 @@ protocol SessionGuest: AnyObject {
 
 /// Confined to its loop.
 final class SessionRegistry {
+    /// For a reply that is written at the end.
+    private static let lastReplyMax = TimeAmount.seconds(1)
     private var guests: [ObjectIdentifier: any SessionGuest] = [:]  // existential: asked at the end
     private var whenEmpty: EventLoopPromise<Void>?
 
@@ -45,9 +47,14 @@ final class SessionRegistry {
         for guest in all { guest.stop() }
         guard !self.guests.isEmpty else { return done.succeed() }
         self.whenEmpty = done
-        let timer = loop.assumeIsolated().scheduleTask(deadline: deadline) {
-            for guest in Array(self.guests.values) { guest.cut() }
+        // The second time who does not take its last reply.
+        let timers = [deadline, deadline + Self.lastReplyMax].map { time in
+            loop.assumeIsolated().scheduleTask(deadline: time) {
+                for guest in Array(self.guests.values) { guest.cut() }
+            }
         }
-        done.futureResult.assumeIsolated().whenComplete { _ in timer.cancel() }
+        done.futureResult.assumeIsolated().whenComplete { _ in
+            for timer in timers { timer.cancel() }
+        }
     }
 }

@@ -73,6 +73,32 @@ struct GivenUpTests {
         try await rig.end()
     }
 
+    @Test func `a node that stops gives up what was refused while it looked for disks`()
+        async throws
+    {
+        let rig = try ClusterRig()
+        try await rig.start()
+        let place = (try await rig.leader() + 1) % 3
+        for other in 0..<3 where other != place { try await rig.kill(other) }
+        let node = rig.members[place].running.node
+        let intake = rig.members[place].running.intake
+        let promise = node.loop.makePromise(of: IntakeVerdict.self)
+        let ended = node.loop.makePromise(of: Void.self)
+        node.loop.execute {
+            guard case .success(let body) = intake.begin(on: node.loop, resume: {}) else {
+                return promise.succeed(.refused(.timedOut))
+            }
+            self.finish(body, promise)
+            body.refuse()
+            #expect(node.placedOfClients.count == 1)
+            node.giveUpRefused { ended.succeed(()) }
+        }
+        #expect(try await promise.futureResult.get() == .refused(.noLeader))
+        try await ended.futureResult.get()
+        try await rig.on(place) { #expect($0.placedOfClients.isEmpty && $0.placings.isEmpty) }
+        try await rig.end()
+    }
+
     // MARK: On a node alone.
 
     /// All of the message is there.

@@ -255,7 +255,7 @@ struct ClusterChangeTests {
         #expect(outcome.status == 75 && outcome.out == "")
         #expect(
             outcome.messages.last
-                == "posthouse: not done in now: c: sessions 0, leases 3, to be copied 2, "
+                == "posthouse: not done in now: c: sessions 0, leases 3, with too few copies elsewhere 2, "
                 + "without another copy 2")
     }
 

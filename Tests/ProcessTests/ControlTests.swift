@@ -30,6 +30,28 @@ extension ProcessTests {
             #expect(try relay.possibleDuplicates() == 0)
         }
 
+        @Test func `a stop does not wait for ever behind a final dot, and counts the repeat`()
+            throws
+        {
+            let dots = Shared(0)
+            let mayAnswer = Shared<Bool?>(nil)
+            let sink = try Sink { stage, _ in
+                guard stage == .dot else { return nil }
+                dots.with { $0 += 1 }
+                _ = mayAnswer.wait(seconds: 60) { $0 }
+                return nil
+            }
+            let relay = try Relay(RelaySettings(sinkPort: sink.port))
+            #expect(try MailClient(port: relay.port).send(MailClient.message("slow")).code == 250)
+            #expect(dots.wait(seconds: 20) { $0 == 1 ? true : nil } == true)
+            #expect(try relay.stop(seconds: 30).status == 0)
+            mayAnswer.with { $0 = true }
+            try relay.start()
+            // The server has stored it, though nobody was there to hear that.
+            #expect(try sink.wait(for: 2, seconds: 60).map(\.marker) == ["slow", "slow"])
+            #expect(try relay.possibleDuplicates() == 1)
+        }
+
         @Test func `SIGHUP takes new routes, or nothing when the file is wrong`() throws {
             let old = try Sink()
             let new = try Sink()

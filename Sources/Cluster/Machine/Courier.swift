@@ -157,6 +157,9 @@ struct Courier {
         return (numbers + [closing.number]).sorted()
     }
 
+    /// Something has no result: a command, or a fact of a closed session.
+    var owes: Bool { !self.facts.isEmpty || !self.waiting.isEmpty }
+
     /// The own session is closed: what is a fact stays to be said, the rest has no effect any more.
     mutating func close() {
         for number in self.items.numbers {

@@ -161,12 +161,18 @@ package struct NodeMachine: ~Copyable {
     }
 
     /// A fact of a session that is closed: goes to the leader until it is in the log.
-    package mutating func submitFact(_ action: Command.Action) {
+    ///
+    /// - Returns: under which it goes.
+    @discardableResult
+    package mutating func submitFact(_ action: Command.Action) -> Tag {
         self.factSequence += 1
-        self.courier.add(
-            fact: Command(
-                Origin(session: self.lastSession, sequence: self.factSequence), action))
+        let origin = Origin(session: self.lastSession, sequence: self.factSequence)
+        self.courier.add(fact: Command(origin, action))
+        return Tag(session: origin.session, sequence: origin.sequence)
     }
+
+    /// Something that this node has said is not in the log yet, as far as it knows.
+    package var awaitsResults: Bool { self.courier.owes }
 
     /// A fact of a former process, as it was noted: in front of the session that this one opens.
     package mutating func resume(fact command: Command) {

@@ -209,8 +209,8 @@ extension NodeMachine {
         self.replica.transferLeadership(to: member)
     }
 
-    /// Messages that would have too few copies if `holder` went now: none outside of it; or fewer
-    /// than the members that can have copies in its place, or none that can be reached now.
+    /// Messages that would have too few copies if `holder` went now: none outside of it; or, with
+    /// members that stay, fewer than those that can have copies in its place, or none in reach.
     package func costOfLeaving(
         _ holder: Holder, _ peers: MemberPeers
     ) -> (lost: Int, below: Int) {
@@ -220,9 +220,18 @@ extension NodeMachine {
         }
         let copies = min(Int(self.queue.settings.copies), others)
         let below = self.queue.shortage(without: holder) { left in
-            let isReached = left.contains { peers.answers($0.node, $0.incarnation) }
-            return left.count < copies || others > 0 && !isReached
+            let staying = left.filter { !leaving.contains($0) && self.isThere($0, peers) }
+            let isReached = staying.contains { peers.answers($0.node, $0.incarnation) }
+            return staying.count < copies || others > 0 && !isReached
         }
-        return (self.queue.shortage(without: holder) { $0.isEmpty }, below)
+        let lost = self.queue.shortage(without: holder) { left in
+            !left.contains { self.isThere($0, peers) }
+        }
+        return (lost, below)
+    }
+
+    /// False: another disk has come under its name, so that it was wiped or replaced.
+    package func isThere(_ holder: Holder, _ peers: MemberPeers) -> Bool {
+        !self.queue.isSuperseded(holder) || peers.answers(holder.node, holder.incarnation)
     }
 }
