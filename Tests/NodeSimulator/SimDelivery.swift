@@ -28,8 +28,6 @@ final class SimAttempt {
     var isBehindDot = false
     /// The content was read: the transaction has begun.
     var hasContent = false
-    /// The server has taken it, and said or will say so.
-    var hasArrived = false
 
     init(_ work: DeliveryWork, _ session: SessionID) {
         self.work = work
@@ -131,14 +129,7 @@ final class SimDelivery {
     func cutConnections(sparesVerdicts: Bool) {
         self.later(0, 5) {
             for attempt in self.running where !sparesVerdicts || !attempt.isBehindDot {
-                if attempt.isBehindDot {
-                    _ = self.end(attempt)
-                    self.world.counters[.abandoned] += 1
-                    self.node.abandon(attempt.session)
-                } else {
-                    self.release(attempt)
-                }
-                attempt.cutAt = self.world.now
+                self.cut(attempt)
             }
         }
     }
@@ -159,11 +150,14 @@ final class SimDelivery {
         self.later(5, 20) { self.endIfDone(by: deadline, ended) }
     }
 
-    /// Behind the final dot nobody knows.
     private func cut(_ attempt: SimAttempt) {
-        guard attempt.isBehindDot else { return self.release(attempt) }
-        if attempt.hasArrived { self.world.truth.isUnsaid(attempt.work.id.message, attempt.taken) }
-        self.unknown(attempt)
+        if attempt.isBehindDot {
+            _ = self.end(attempt)
+            self.world.counters[.abandoned] += 1
+            self.node.abandon(attempt.session)
+        } else {
+            self.release(attempt)
+        }
         attempt.cutAt = self.world.now
     }
 
@@ -273,9 +267,8 @@ final class SimDelivery {
         let world = self.world
         let answer = world.servers.verdict(attempt.work.destination)
         if answer.isStored {
-            let isSaid = answer.reply != nil && !attempt.isOver
-            attempt.hasArrived = isSaid
-            world.truth.arrived(attempt.work.id.message, attempt.taken, isSaid: isSaid, node)
+            world.truth.arrived(
+                attempt.work.id.message, attempt.taken, isSaid: answer.reply != nil, node)
         }
         guard attempt.cutAt == nil else { return }
         world.after(answer.wait, on: node) {

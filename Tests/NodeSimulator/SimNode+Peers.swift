@@ -306,13 +306,15 @@ extension SimNode {
             }
         }
         for placing in self.placings
-        where now - placing.since >= self.world.scenario.commitTimeout {
-            self.placings.removeAll { $0.tag == placing.tag }
-            self.machine.giveUp(placing.tag)
-            if placing.report == nil { self.decide(placing.submission, nil) }
-            let reports = placing.report.map { [$0] } ?? []
-            self.propose(.release(deliveries: [], reports: reports), .nothing)
-        }
+        where now - placing.since >= self.world.scenario.commitTimeout { self.giveUp(placing) }
+    }
+
+    func giveUp(_ placing: Placing) {
+        self.placings.removeAll { $0.tag == placing.tag }
+        self.machine.giveUp(placing.tag)
+        if placing.report == nil { self.decide(placing.submission, nil) }
+        let reports = placing.report.map { [$0] } ?? []
+        self.propose(.release(deliveries: [], reports: reports), .nothing)
     }
 
     // MARK: Holding.

@@ -30,11 +30,11 @@ extension SimNode {
         self.sendStandings()
         self.handOverSoon(until: self.clock + Self.handoverMax)
         self.world.after(self.world.draw(0, SimWorld.second), on: self) {
-            self.isDoorClosed = true
+            self.phase = .stopping
             self.world.after(self.world.magnitude(SimWorld.millisecond, SimWorld.second), on: self)
             {
                 self.refuseWaiting()
-                let grace = self.world.draw(0, SimWorld.second)
+                let grace = self.world.magnitude(SimWorld.millisecond, 8 * SimWorld.second)
                 self.courierOut.stop(within: grace) { self.endInOrder() }
             }
         }
@@ -67,7 +67,6 @@ extension SimNode {
     // MARK: The end.
 
     private func endInOrder() {
-        self.phase = .stopping
         self.giveUpSessionless(all: true)
         let end = self.clock + Self.handoverMax
         self.handOverSoon(until: end)
@@ -87,9 +86,14 @@ extension SimNode {
         self.world.after(500 * SimWorld.millisecond, on: self) { self.handOverSoon(until: end) }
     }
 
+    private var isBetweenLeaders: Bool {
+        guard let since = self.leaderlessSince, self.machine.session != .none else { return false }
+        return self.clock - since < Self.handoverMax
+    }
+
     private func waitForHeir(until end: Instant, _ then: @escaping () -> Void) {
-        guard self.canHandOver, self.machine.heir(self.memberPeers) != nil, self.clock < end
-        else { return then() }
+        let mayHandOver = self.canHandOver && self.machine.heir(self.memberPeers) != nil
+        guard mayHandOver || self.isBetweenLeaders, self.clock < end else { return then() }
         self.world.after(Self.handoverLook, on: self) { self.waitForHeir(until: end, then) }
     }
 
@@ -101,19 +105,23 @@ extension SimNode {
                 self.giveUp(i, tag)
             }
         }
+        for placing in self.placings where placing.submission.isRefused { self.giveUp(placing) }
     }
 
     private func closeSession(_ closed: @escaping () -> Void) {
-        let session = self.machine.session
-        guard session != .none, self.machine.hasLeader, self.sharing.mayClose(session) else {
-            return closed()
-        }
+        guard self.machine.hasLeader else { return closed() }
         var isOver = false
         let once = {
             guard !isOver else { return }
             isOver = true
             self.world.after(self.world.draw(0, 5 * SimWorld.millisecond), on: self, closed)
         }
+        self.world.after(Self.closingMax, on: self, once)
+        let session = self.machine.session
+        guard session != .none, self.sharing.mayClose(session) else {
+            return self.waitForResults(once)
+        }
+        self.isClosing = true
         self.propose(
             .closeSession,
             .answer { result in
@@ -121,7 +129,11 @@ extension SimNode {
                 self.world.note("\(self.name) has closed \(session.raw): \(result)")
                 once()
             })
-        self.world.after(Self.closingMax, on: self, once)
+    }
+
+    private func waitForResults(_ then: @escaping () -> Void) {
+        guard self.machine.awaitsResults else { return then() }
+        self.world.after(Self.handoverLook, on: self) { self.waitForResults(then) }
     }
 
     private func endWithCheckpoint() {

@@ -379,7 +379,7 @@ extension SimNode {
 
     func cancel(_ tag: Tag) {
         guard tag.session == self.machine.session, let own = self.machine.drawTag() else {
-            self.machine.submitFact(.cancel(tag))
+            self.note(self.machine.submitFact(.cancel(tag)), .cancel(tag))
             self.isTurnPlanned = true
             return
         }

@@ -9,7 +9,9 @@ extension SimNode {
     private static let patience = Duration.seconds(10)
 
     func waitForSession(_ submission: SimSubmission) {
-        guard !self.isSessionRefused else { return self.decide(submission, nil) }
+        guard self.phase == .ready, !self.isSessionRefused else {
+            return self.decide(submission, nil)
+        }
         self.sessionless.append((submission, self.clock))
     }
 
@@ -30,8 +32,7 @@ extension SimNode {
 
     /// New mail is not taken now.
     var hasObstacle: Bool {
-        guard self.phase == .ready, !self.isDoorClosed, !self.isSessionRefused, !self.isLowOnDisk
-        else { return true }
+        guard self.phase == .ready, !self.isSessionRefused, !self.isLowOnDisk else { return true }
         let since = [self.leaderlessSince, self.sessionlessSince].compactMap { $0 }.min()
         guard let since else { return false }
         return self.clock - since >= Self.patience

@@ -94,9 +94,9 @@ final class SimNode {
     var machine: NodeMachine
     var phase = Phase.starting
     var boot: BootNumber = 0
-    /// It is asked to end: peers know; then new clients are turned away.
+    /// It is asked to end, and peers know; it has begun nothing that has not ended, and says so.
     var isLeaving = false
-    var isDoorClosed = false
+    var isClosing = false
     var whenEnded: (() -> Void)?
     var isReopening = false
     var isSessionRefused = false
@@ -251,7 +251,7 @@ final class SimNode {
     private func reset() {
         self.phase = .starting
         self.isLeaving = false
-        self.isDoorClosed = false
+        self.isClosing = false
         self.whenEnded = nil
         self.isReopening = false
         self.isSessionRefused = false
@@ -363,7 +363,7 @@ final class SimNode {
             keeps = Int(self.world.draw(0, Int64(unsynced)))
             self.world.counters[.torn] += 1
         }
-        self.endProcess(keeps: keeps, isWhole: isWhole)
+        self.endProcess(keeps: keeps, isWhole: isWhole, isSudden: true)
     }
 
     /// The process ends by itself: all that it has written is the kernel's.
@@ -371,26 +371,28 @@ final class SimNode {
         self.isRunning = false
         self.held = []
         self.epoch += 1
-        self.endProcess(keeps: self.disk.unsynced, isWhole: true)
+        self.endProcess(keeps: self.disk.unsynced, isWhole: true, isSudden: false)
     }
 
-    private func endProcess(keeps: Int, isWhole: Bool) {
+    private func endProcess(keeps: Int, isWhole: Bool, isSudden: Bool) {
         self.disk.crash(keeps: keeps, isWhole: isWhole)
-        for waiter in self.waiters { self.cut(waiter.purpose) }
-        for placing in self.placings { self.cut(placing.submission) }
+        for waiter in self.waiters { self.cut(waiter.purpose, isSudden: isSudden) }
+        for placing in self.placings { self.cut(placing.submission, isSudden: isSudden) }
         self.courierOut.processEnded()
         self.world.network.ended(self.place)
         self.world.truth.crashed(self)
     }
 
-    private func cut(_ purpose: Purpose) {
-        if case .submission(let submission, _) = purpose { self.cut(submission) }
+    private func cut(_ purpose: Purpose, isSudden: Bool) {
+        if case .submission(let submission, _) = purpose {
+            self.cut(submission, isSudden: isSudden)
+        }
     }
 
-    private func cut(_ submission: SimSubmission) {
+    private func cut(_ submission: SimSubmission, isSudden: Bool) {
         if submission.isRefused {
             // Told 421, and nobody lives who could take it back.
-            self.world.truth.excused.insert(submission.content)
+            if isSudden { self.world.truth.excused.insert(submission.content) }
         } else {
             submission.client?.wasCut(submission)
         }

@@ -40,7 +40,7 @@ extension Truth {
         // Who is removed need not know: its leases wait for that (`MailQueue.freeBehind`).
         if self.queue.isRetired(node.name, node.id) { return }
         // Who has asked for that sends nothing any more, whenever it hears of it.
-        if node.phase == .stopping {
+        if node.isClosing {
             let count = node.courierOut.running.count
             return self.world.check(6, count == 0, "\(node.name) stops and attempts \(count)")
         }
@@ -66,14 +66,6 @@ extension Truth {
         for index in recipients where Int(index) < self.mail[place].recipients.count {
             self.mail[place].recipients[Int(index)].arrivals += 1
             if !isSaid { self.mail[place].recipients[Int(index)].unsaid += 1 }
-        }
-    }
-
-    /// The server's word for what has arrived is not waited for.
-    func isUnsaid(_ tag: Tag, _ recipients: [UInt16]) {
-        guard let place = self.places[tag] else { return }
-        for index in recipients where Int(index) < self.mail[place].recipients.count {
-            self.mail[place].recipients[Int(index)].unsaid += 1
         }
     }
 

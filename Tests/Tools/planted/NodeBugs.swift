@@ -332,6 +332,12 @@ enum NodeBugs {
                 "self.items.numbers.allSatisfy({ self.items[$0] == nil })\n        else { return nil }",
                 "self.closing != nil\n        else { return nil }")),
         Bug(
+            "closed-behind-a-dot", "a session that has let a delivery go is closed at a stop",
+            Edit(
+                machine + "ShareKeeper.swift",
+                "mayClose(_ own: SessionID) -> Bool { own != self.abandoned }",
+                "mayClose(_ own: SessionID) -> Bool { true }")),
+        Bug(
             "told-421-and-kept", "who was told 421 at a stop is not cancelled",
             Edit(
                 world + "SimNode+Stopping.swift", "            self.giveUpRefused()\n", "")),
