@@ -250,9 +250,8 @@ extension Node {
     ///
     /// - Returns: false: it is not on its way to disks now.
     func giveUpPlacing(_ tag: Tag) -> Bool {
-        guard let key = self.placingKeys[tag], let ended = self.placings[key]?.ended else {
-            return false
-        }
+        let key = self.key(tag)
+        guard let ended = self.placings[key]?.ended else { return false }
         self.giveUp(key, ended)
         return true
     }
@@ -308,8 +307,10 @@ extension Node {
     func stands(_ node: NodeName, _ standing: Standing) {
         self.compare(node, standing.state)
         let refused = self.directory[node]?.standing?.refusesBodies ?? false
+        let drained = self.directory[node]?.standing?.isDraining ?? false
         self.directory.stands(node, standing, wall: self.wallClock())
         self.compareClocks()
+        if drained, !standing.isDraining { self.dispatch() }
         guard refused, !standing.refusesBodies, let line = self.directory[node], line.hasBulk else {
             return
         }

@@ -27,10 +27,12 @@ extension Node {
         }
     }
 
+    /// - Parameter asked: nil: of whatever session.
     /// - Returns: what was given up; nil: nobody waits for a verdict under this number.
-    private func giveUp(_ number: UInt64) -> Submission? {
+    private func giveUp(_ number: UInt64, of asked: Tag? = nil) -> Submission? {
         guard var waiter = self.waiters[number],
-            case .submission(let submission, _, let tag) = waiter.purpose
+            case .submission(let submission, _, let tag) = waiter.purpose,
+            asked.map({ $0 == tag }) ?? true
         else { return nil }
         waiter.purpose = .givenUp(tag)
         self.waiters.update(number, waiter)
@@ -76,7 +78,8 @@ extension Node {
         EventLoopFuture.whenAllComplete(asked, on: self.loop).assumeIsolated().whenSuccess {
             for case .success(let tag?) in $0 where !self.giveUpPlacing(tag) {
                 // It may have found its disks meanwhile.
-                guard let submission = self.giveUp(tag.sequence), let bound = submission.body
+                guard let submission = self.giveUp(tag.sequence, of: tag),
+                    let bound = submission.body
                 else { continue }
                 submission.loop?.execute { bound.value.decide(.refused(.timedOut)) }
             }

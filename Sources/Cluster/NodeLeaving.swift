@@ -93,8 +93,7 @@ extension Node {
     /// Calls `then` when another leads, or nobody can, or it takes too long.
     func handOverFirst(_ then: @escaping () -> Void) {
         let end = SystemClock.bootTime() + Self.handoverMax
-        self.handOverSoon(until: end)
-        self.waitForHeir(until: end, then)
+        self.waitForHeir(until: end, led: false, then)
     }
 
     /// What is still to be said needs somebody to hear it.
@@ -110,7 +109,12 @@ extension Node {
         guard session != .none, self.sharing.mayClose(session) else {
             return self.waitForResults(closed)
         }
-        self.propose(.closeSession, .answer { _ in closed() })
+        self.propose(
+            .closeSession,
+            .answer { result in
+                // It was closed by others meanwhile: outcomes and Cancels go on as facts.
+                result == .done ? closed() : self.waitForResults(closed)
+            })
     }
 
     private func waitForResults(_ then: @escaping () -> Void) {
@@ -119,14 +123,17 @@ extension Node {
         self.loop.assumeIsolated().scheduleTask(in: look) { self.waitForResults(then) }
     }
 
-    private func waitForHeir(until end: Instant, _ then: @escaping () -> Void) {
+    private func waitForHeir(until end: Instant, led: Bool, _ then: @escaping () -> Void) {
+        // Between two leaders it may be elected itself.
+        let leads = self.canHandOver
+        if leads, !led { self.handOverSoon(until: end) }
         let mayHandOver = self.canHandOver && self.heir != nil
         guard mayHandOver || self.isBetweenLeaders, SystemClock.bootTime() < end else {
             return then()
         }
         let look = TimeAmount.nanoseconds(Self.handoverLook.inNanoseconds)
         self.loop.assumeIsolated().scheduleTask(in: look) {
-            self.waitForHeir(until: end, then)
+            self.waitForHeir(until: end, led: leads, then)
         }
     }
 

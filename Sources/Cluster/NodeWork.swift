@@ -42,7 +42,7 @@ extension Node {
         let clocks = self.clocks
         let peers = self.memberPeers
         let commands = self.machine.nextWork(at: clocks.now, limit: Self.grantBatch) {
-            peers.answers($0.node, $0.incarnation)
+            peers.takesWork($0.node, $0.incarnation)
         }
         guard !commands.isEmpty else {
             self.sleepUntilDue(clocks.now)

@@ -363,7 +363,8 @@ final class SessionHandler: ChannelDuplexHandler, SessionGuest {
     /// The time for finishing is over.
     func cut() {
         guard let context = self.context else { return }
-        if self.isEnding { return context.close(promise: nil) }
+        // It does not take its last reply.
+        if self.isEnding { return context.channel.abort() }
         if self.session.isAwaitingVerdict { self.sink?.refuse() }
         self.session.expire(.stopping, into: &self.out)
         self.close(context)

@@ -211,7 +211,9 @@ final class ClusterRig {
         try await self.wait {
             for place in self.members.indices where self.members[place].isAlive {
                 let name = await self.status(place).leader
-                leader = leader ?? name.flatMap { Self.names.firstIndex(of: $0) }
+                let led = name.flatMap { Self.names.firstIndex(of: $0) }
+                // One that was killed may be thought to lead for a moment.
+                if let led, self.members[led].isAlive { leader = leader ?? led }
             }
             return leader != nil
         }

@@ -93,9 +93,9 @@ struct GivenUpTests {
             #expect(node.placedOfClients.count == 1)
             node.giveUpRefused { ended.succeed(()) }
         }
-        #expect(try await promise.futureResult.get() == .refused(.noLeader))
         try await ended.futureResult.get()
         try await rig.on(place) { #expect($0.placedOfClients.isEmpty && $0.placings.isEmpty) }
+        #expect(try await promise.futureResult.get() == .refused(.noLeader))
         try await rig.end()
     }
 

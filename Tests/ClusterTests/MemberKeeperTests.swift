@@ -99,6 +99,22 @@ struct MemberKeeperTests {
         #expect(MemberPeers(own: own, [], now: now).answers("a", own.incarnation))
     }
 
+    @Test func `who drains or stops answers, and gets no work`() {
+        let now = Instant.zero + .seconds(100)
+        let own = Holder(node: "a", incarnation: Incarnation(raw: 1))
+        let disk = Incarnation(raw: 2)
+        func takes(_ change: (inout MemberPeer) -> Void) -> [Bool] {
+            var peer = self.peer("b", disk, now)
+            change(&peer)
+            let peers = MemberPeers(own: own, [peer], now: now)
+            return [peers.answers("b", disk), peers.takesWork("b", disk)]
+        }
+        #expect(takes { _ in } == [true, true])
+        #expect(takes { $0.isDraining = true } == [true, false])
+        #expect(takes { $0.hasControl = false } == [false, false])
+        #expect(MemberPeers(own: own, [], now: now).takesWork("a", own.incarnation))
+    }
+
     @Test func `a newcomer is admitted, then a learner, one step after the other`() throws {
         let (leader, group) = try self.group()
         var keeper = MemberKeeper()

@@ -64,6 +64,11 @@ package struct MemberPeers: Sendable {
         self.lines.first { $0.incarnation == disk }
     }
 
+    /// Whether this disk may be leased more: it answers, and did not say that it drains or stops.
+    package func takesWork(_ name: NodeName, _ disk: Incarnation) -> Bool {
+        self.answers(name, disk) && !(self[name]?.isDraining ?? false)
+    }
+
     /// Whether this disk of the name is linked and has said something lately.
     package func answers(_ name: NodeName, _ disk: Incarnation) -> Bool {
         if disk == self.own.incarnation { return true }
