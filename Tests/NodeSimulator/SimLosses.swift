@@ -51,7 +51,11 @@ extension SimWorld {
             // A new disk begins with the founders' configuration, and is none of them.
             guard configuration.contains(other.id) else { continue }
             for voters in [configuration.voters, configuration.outgoing] where !voters.isEmpty {
-                let left = voters.count { $0 != node.id && self.node(of: $0) != nil }
+                // Who does not vote takes no vote along.
+                let unsure = voters.contains(node.id) ? self.askedToVoteNoMore : []
+                let left = voters.count {
+                    $0 != node.id && self.node(of: $0) != nil && !unsure.contains($0)
+                }
                 guard left >= Quorum.majority(of: voters.count) else { return false }
             }
         }

@@ -69,7 +69,9 @@ extension SimNode {
     /// See `Node.stands`.
     func stands(_ peer: Int, _ refusesBodies: Bool, _ isDraining: Bool) {
         let refused = self.standings[peer].refusesBodies
+        let drained = self.standings[peer].isDraining
         self.standings[peer] = (refusesBodies, isDraining)
+        if drained, !isDraining { self.dispatch() }
         if refused, !refusesBodies, self.hasBulk[peer] { self.joined(peer) }
     }
 

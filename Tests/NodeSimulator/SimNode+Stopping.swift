@@ -69,8 +69,7 @@ extension SimNode {
     private func endInOrder() {
         self.giveUpSessionless(all: true)
         let end = self.clock + Self.handoverMax
-        self.handOverSoon(until: end)
-        self.waitForHeir(until: end) {
+        self.waitForHeir(until: end, led: false) {
             self.giveUpRefused()
             self.closeSession { self.endWithCheckpoint() }
         }
@@ -91,10 +90,14 @@ extension SimNode {
         return self.clock - since < Self.handoverMax
     }
 
-    private func waitForHeir(until end: Instant, _ then: @escaping () -> Void) {
+    private func waitForHeir(until end: Instant, led: Bool, _ then: @escaping () -> Void) {
+        let leads = self.canHandOver
+        if leads, !led { self.handOverSoon(until: end) }
         let mayHandOver = self.canHandOver && self.machine.heir(self.memberPeers) != nil
         guard mayHandOver || self.isBetweenLeaders, self.clock < end else { return then() }
-        self.world.after(Self.handoverLook, on: self) { self.waitForHeir(until: end, then) }
+        self.world.after(Self.handoverLook, on: self) {
+            self.waitForHeir(until: end, led: leads, then)
+        }
     }
 
     private func giveUpRefused() {
@@ -127,7 +130,7 @@ extension SimNode {
             .answer { result in
                 if result == .done { self.world.counters[.closed] += 1 }
                 self.world.note("\(self.name) has closed \(session.raw): \(result)")
-                once()
+                result == .done ? once() : self.waitForResults(once)
             })
     }
 

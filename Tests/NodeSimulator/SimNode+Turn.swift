@@ -299,7 +299,7 @@ extension SimNode {
         let clocks = self.clocks
         let peers = self.memberPeers
         let commands = self.machine.nextWork(at: clocks.now, limit: 1000) {
-            peers.answers($0.node, $0.incarnation)
+            peers.takesWork($0.node, $0.incarnation)
         }
         guard !commands.isEmpty else {
             self.sleepUntilDue(clocks.now)

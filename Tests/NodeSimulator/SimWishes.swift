@@ -35,7 +35,7 @@ extension SimWorld {
             case ..<15: asker.propose(.drain(node: target.name, draining: true), .nothing)
             case ..<35: asker.propose(.drain(node: target.name, draining: false), .nothing)
             case ..<45: asker.propose(.wish(node: target.name, .promoted), .nothing)
-            case ..<55: asker.propose(.wish(node: target.name, .demoted), .nothing)
+            case ..<55: self.demote(target, asker)
             case ..<70: asker.propose(.wish(node: target.name, .none), .nothing)
             case ..<85: self.leave(target, asker)
             case _:
@@ -43,6 +43,18 @@ extension SimWorld {
                 asker.isTurnPlanned = true
             }
         }
+    }
+
+    /// Not while a voter is lost for good: for a moment nobody may know, and what is left of the
+    /// voters would be no majority.
+    private func demote(_ target: SimNode, _ asker: SimNode) {
+        let isWhole = self.nodes.allSatisfy { node in
+            self.isRemoved(node)
+                || node.machine.configuration.voters.allSatisfy { self.node(of: $0) != nil }
+        }
+        guard isWhole else { return }
+        self.askedToVoteNoMore.append(target.id)
+        asker.propose(.wish(node: target.name, .demoted), .nothing)
     }
 
     /// As `Node.judge(removalOf:)`: not what would cost the quorum. And not who has the last copy

@@ -77,6 +77,8 @@ final class SimWorld {
     var traffic = NodeTraffic()
     /// Disks whose nodes were ever asked to leave: their copies may go with them.
     var askedToLeave: [Holder] = []
+    /// Disks whose nodes were ever asked to be no voters: no majority may need them.
+    var askedToVoteNoMore: [MemberID] = []
     private(set) var violation: NodeViolation?
     /// No faults any more.
     var isHealing = false
