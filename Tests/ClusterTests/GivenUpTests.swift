@@ -85,11 +85,7 @@ struct GivenUpTests {
         let promise = node.loop.makePromise(of: IntakeVerdict.self)
         let ended = node.loop.makePromise(of: Void.self)
         node.loop.execute {
-            guard case .success(let body) = intake.begin(on: node.loop, resume: {}) else {
-                return promise.succeed(.refused(.timedOut))
-            }
-            self.finish(body, promise)
-            body.refuse()
+            self.refuseOne(intake, node.loop, promise)
             #expect(node.placedOfClients.count == 1)
             node.giveUpRefused { ended.succeed(()) }
         }
@@ -97,6 +93,18 @@ struct GivenUpTests {
         try await rig.on(place) { #expect($0.placedOfClients.isEmpty && $0.placings.isEmpty) }
         #expect(try await promise.futureResult.get() == .refused(.noLeader))
         try await rig.end()
+    }
+
+    /// A whole message whose session tells its client no before the verdict. On `loop`.
+    private func refuseOne(
+        _ intake: Intake, _ loop: any EventLoop, _ promise: EventLoopPromise<IntakeVerdict>
+    ) {
+        guard case .success(let body) = intake.begin(on: loop, resume: {}) else {
+            // No test waits for this word.
+            return promise.succeed(.refused(.full))
+        }
+        self.finish(body, promise)
+        body.refuse()
     }
 
     // MARK: On a node alone.
@@ -176,11 +184,7 @@ struct GivenUpTests {
         let promise = inner.loop.makePromise(of: IntakeVerdict.self)
         let ended = inner.loop.makePromise(of: Void.self)
         inner.loop.execute {
-            guard case .success(let body) = intake.begin(on: inner.loop, resume: {}) else {
-                return promise.succeed(.refused(.noLeader))
-            }
-            self.finish(body, promise)
-            body.refuse()
+            self.refuseOne(intake, inner.loop, promise)
             // The entry is in the log and not applied yet.
             inner.giveUpRefused { ended.succeed(()) }
         }
